@@ -1,0 +1,60 @@
+# The one front door. `make help` lists the targets; P=preset picks a CMake preset.
+P ?= release
+T ?= .
+BUILD = build/$(P)
+BIN = build/release/dsv4
+JOBS ?= $(shell nproc)
+
+.PHONY: all build setup chat test test-asan test-tsan golden-report fuzz lint format check install clean help
+
+all: build
+
+build: ## configure and build the preset P (default: release)
+	@cmake --preset $(P) >/dev/null || cmake --preset $(P)
+	cmake --build --preset $(P) -j $(JOBS)
+
+setup: ## install the Debian packages of packages.txt that are missing
+	@scripts/setup.sh build
+
+chat: setup ## install what is missing, build, chat with the bundled model
+	@$(MAKE) --no-print-directory build P=release
+	$(BIN) chat -m models/mini
+
+test: setup ## install what is missing, build, run all tests; T=pattern picks some
+	@$(MAKE) --no-print-directory build
+	ctest --test-dir $(BUILD) --output-on-failure -R '$(T)'
+
+test-asan: ## the tests under the address and undefined behaviour sanitizers
+	@$(MAKE) --no-print-directory test P=asan
+
+test-tsan: ## the tests under the thread sanitizer
+	@$(MAKE) --no-print-directory test P=tsan
+
+golden-report: setup ## measure the differences to every golden vector into docs/numerics.md
+	@$(MAKE) --no-print-directory build P=release
+	scripts/golden-report.sh $(BIN)
+
+fuzz: ## run the fuzz targets for S seconds each (default 60); N=name picks one
+	@scripts/setup.sh build dev
+	@$(MAKE) --no-print-directory build P=fuzz
+	scripts/fuzz.sh build/fuzz '$(N)' $${S:-60}
+
+format: ## clang-format the whole tree
+	@scripts/setup.sh dev
+	git ls-files '*.cc' '*.h' | xargs clang-format-14 -i
+
+lint: ## format, levels of inclusion, headers alone, file sizes
+	@scripts/setup.sh build dev
+	scripts/lint.sh
+
+check: lint test ## what a change must pass
+
+install: ## install the binary under PREFIX (default /usr/local)
+	@$(MAKE) --no-print-directory build P=release
+	cmake --install build/release --prefix $${PREFIX:-/usr/local}
+
+clean: ## remove the build folders
+	rm -rf build
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16

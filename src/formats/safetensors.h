@@ -1,0 +1,70 @@
+// The safetensors container: header parsing with full validation, and a streaming writer.
+// Layout: u64 header length, JSON header, data section (little-endian, no padding).
+#pragma once
+
+#include "base/mapped_file.h"
+#include "tensor/dtype.h"
+
+#include <cstdint>
+#include <cstdio>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace dsv4 {
+
+// One tensor of a file; `begin` and `end` are absolute byte offsets in it.
+struct TensorEntry {
+  std::string name;
+  DType dtype = DType::kF32;
+  std::vector<int64_t> shape;
+  uint64_t begin = 0;
+  uint64_t end = 0;
+};
+
+struct SafetensorsHeader {
+  std::vector<TensorEntry> tensors;             // in the order of the file
+  std::map<std::string, std::string> metadata;  // "__metadata__"
+};
+
+// Parses and validates the header of `file` (the whole file, or at least its header, with
+// `file_bytes` the size of the whole file). Every range lies inside the file, matches dtype and
+// shape and overlaps no other; names are unique. Throws Error(kInvalidInput) naming `where`, the
+// tensor and the byte offset.
+SafetensorsHeader parse_safetensors_header(std::span<const std::byte> file, uint64_t file_bytes,
+                                           const std::string& where);
+
+// Writes one file: declare all tensors first, then append their data in the same order, then
+// finish(). The file appears under its name only when finished (written beside it as ".part", then
+// renamed). Throws Error(kIo).
+class SafetensorsWriter {
+ public:
+  struct Declaration {
+    std::string name;
+    DType dtype;
+    std::vector<int64_t> shape;
+  };
+
+  SafetensorsWriter(std::filesystem::path path, std::vector<Declaration> tensors,
+                    const std::map<std::string, std::string>& metadata = {});
+  ~SafetensorsWriter();
+  SafetensorsWriter(const SafetensorsWriter&) = delete;
+  SafetensorsWriter& operator=(const SafetensorsWriter&) = delete;
+
+  // Appends bytes of the data section; may be called in pieces of any size.
+  void append(std::span<const std::byte> data);
+  // Checks that exactly the declared bytes were appended, syncs and renames.
+  void finish();
+
+ private:
+  std::filesystem::path path_;
+  std::FILE* file_ = nullptr;
+  uint64_t expected_bytes_ = 0;
+  uint64_t written_bytes_ = 0;
+};
+
+}  // namespace dsv4
