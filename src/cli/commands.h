@@ -1,0 +1,20 @@
+// The subcommands. Each function adds one to the program; its callback runs when it was chosen and
+// throws Error on failure (main.cc prints it as one line and picks the exit code).
+#pragma once
+
+namespace CLI {
+class App;
+}
+
+namespace dsv4::cli {
+
+// Exit codes, also listed by `dsv4 --help`.
+enum ExitCode {
+  kSuccess = 0,
+  kFailure = 1,    // an Error: bad file, bad input, no memory
+  kUsage = 2,      // wrong options
+  kDifferent = 3,  // the command ran and its answer is "no": compare, eval
+  kInterrupted = 130
+};
+
+}  // namespace dsv4::cli
