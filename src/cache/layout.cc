@@ -1,0 +1,46 @@
+#include "cache/layout.h"
+
+namespace dsv4 {
+namespace {
+
+constexpr int64_t kFloatBytes = 4;
+
+int64_t page_bytes(int64_t n_entries, int64_t width) {
+  const int64_t n_pages = (n_entries + kEntriesPerPage - 1) / kEntriesPerPage;
+  return n_pages * kEntriesPerPage * width * kFloatBytes;
+}
+
+}  // namespace
+
+StateBytes& StateBytes::operator+=(const StateBytes& other) {
+  window += other.window;
+  compressed += other.compressed;
+  index += other.index;
+  tails += other.tails;
+  return *this;
+}
+
+StateBytes state_bytes(const LayerLayout& layer, int64_t rollback_tokens, int64_t n_tokens) {
+  StateBytes bytes;
+  bytes.window = (layer.window + rollback_tokens) * layer.head_dim * kFloatBytes;
+  if (!layer.has_compressor()) return bytes;
+  // Values and scores of each token in the tail.
+  const int64_t tail_rows = 2 * (layer.tail_tokens() + rollback_tokens);
+  const int64_t n_entries = n_tokens / layer.ratio;
+  bytes.compressed = page_bytes(n_entries, layer.head_dim);
+  bytes.tails = tail_rows * layer.overlap() * layer.head_dim * kFloatBytes;
+  if (!layer.has_indexer()) return bytes;
+  bytes.index = page_bytes(n_entries, layer.index_head_dim);
+  bytes.tails += tail_rows * layer.overlap() * layer.index_head_dim * kFloatBytes;
+  return bytes;
+}
+
+StateBytes state_bytes(const StateLayout& layout, int64_t n_tokens) {
+  StateBytes total;
+  for (const LayerLayout& layer : layout.layers) {
+    total += state_bytes(layer, layout.rollback_tokens, n_tokens);
+  }
+  return total;
+}
+
+}  // namespace dsv4
