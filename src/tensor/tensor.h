@@ -49,11 +49,12 @@ class View {
   template <typename... Index>
   T& operator()(Index... index) const {
     static_assert(sizeof...(Index) == R);
+    const Shape at = {static_cast<int64_t>(index)...};
     int64_t offset = 0;
-    size_t i = 0;
-    ((DCHECK(index >= 0 && index < shape_[i], index, shape_[i]),
-      offset += static_cast<int64_t>(index) * strides_[i++]),
-     ...);
+    for (size_t i = 0; i < R; ++i) {
+      DCHECK(at[i] >= 0 && at[i] < shape_[i], at[i], shape_[i]);
+      offset += at[i] * strides_[i];
+    }
     return data_[offset];
   }
 

@@ -1,0 +1,93 @@
+// Products, attention and indexer: how the work is cut over threads. Also the choice of kernels.
+#include "kernels/cpu/cpu_ops_impl.h"
+
+#include <algorithm>
+
+namespace dsv4 {
+namespace {
+
+constexpr int64_t kLinearGrain = 16;  // rows of a weight; the kernels' tile
+constexpr int64_t kHeadGrain = 4;     // heads that share the reads of a row
+
+const KernelTable& kernel_table(Isa isa) {
+  CHECK(isa_supported(isa), static_cast<int>(isa));
+  switch (isa) {
+    case Isa::kAvx512:
+      return kernel_table_avx512();
+    case Isa::kAvx2:
+      return kernel_table_avx2();
+    case Isa::kScalar:
+      break;
+  }
+  return kernel_table_scalar();
+}
+
+}  // namespace
+
+bool isa_supported(Isa isa) {
+#if defined(__x86_64__)
+  if (isa == Isa::kAvx512) {
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("bmi2");
+  }
+  if (isa == Isa::kAvx2) {
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+           __builtin_cpu_supports("bmi2");
+  }
+#endif
+  return isa == Isa::kScalar;
+}
+
+Isa best_isa() {
+  for (const Isa isa : {Isa::kAvx512, Isa::kAvx2}) {
+    if (isa_supported(isa)) return isa;
+  }
+  return Isa::kScalar;
+}
+
+std::unique_ptr<Ops> make_cpu_ops(ThreadPool& pool, Isa isa) {
+  return std::make_unique<CpuOps>(pool, kernel_table(isa));
+}
+
+void CpuOps::do_linear(Matrix<const float> x, const QuantMatrix& w, Matrix<float> y) {
+  pool_.parallel_for(w.rows, kLinearGrain, [&](int64_t begin, int64_t end) {
+    kernels_.linear(x.data(), x.stride(0), x.size(0), w, begin, end, y.data(), y.stride(0));
+  });
+}
+
+void CpuOps::do_indexer_scores(View<const float, 3> q, Matrix<const float> w, const RowLists& keys,
+                               Rounding rounding, Matrix<float> score) {
+  // Few tokens with many keys split by keys, many tokens by tokens.
+  constexpr int64_t kKeysPerTask = 1024;
+  const int64_t n_parts = (score.size(1) + kKeysPerTask - 1) / kKeysPerTask;
+  pool_.parallel_for(q.size(0) * n_parts, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t task = begin; task < end; ++task) {
+      const int64_t t = task / n_parts;
+      const auto rows = keys.of(t);
+      const int64_t first = task % n_parts * kKeysPerTask;
+      const int64_t n = std::min(kKeysPerTask, static_cast<int64_t>(rows.size()) - first);
+      if (n <= 0) continue;
+      kernels_.indexer_scores(&q(t, 0, 0), &w(t, 0), q.size(1), q.size(2), rows.data() + first, n,
+                              rounding == Rounding::kBf16, &score(t, first));
+    }
+  });
+}
+
+void CpuOps::do_attend(View<const float, 3> q, const RowLists& keys, std::span<const float> sink,
+                       float scale, Rounding rounding, View<float, 3> o) {
+  const int64_t n_heads = q.size(1);
+  const int64_t n_groups = (n_heads + kHeadGrain - 1) / kHeadGrain;
+  pool_.parallel_for(q.size(0) * n_groups, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t task = begin; task < end; ++task) {
+      const int64_t t = task / n_groups;
+      const int64_t head = task % n_groups * kHeadGrain;
+      const auto rows = keys.of(t);
+      kernels_.attend(&q(t, head, 0), std::min(kHeadGrain, n_heads - head), q.size(2), rows.data(),
+                      static_cast<int64_t>(rows.size()), sink.data() + head, scale,
+                      rounding == Rounding::kBf16, &o(t, head, 0));
+    }
+  });
+}
+
+}  // namespace dsv4

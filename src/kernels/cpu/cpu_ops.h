@@ -1,0 +1,22 @@
+// The fast implementation for CPUs: loops over threads here and in cpu_ops*.cc, arithmetic for the
+// instruction set at hand in kernels-inl.h.
+#pragma once
+
+#include "base/thread_pool.h"
+#include "kernels/ops.h"
+
+#include <memory>
+
+namespace dsv4 {
+
+// Which build of kernels-inl.h runs. All give the same bits.
+enum class Isa { kScalar, kAvx2, kAvx512 };
+
+// The best one that this machine supports.
+Isa best_isa();
+bool isa_supported(Isa isa);
+
+// `pool` must outlive the result, which is used by one thread at a time.
+std::unique_ptr<Ops> make_cpu_ops(ThreadPool& pool, Isa isa = best_isa());
+
+}  // namespace dsv4

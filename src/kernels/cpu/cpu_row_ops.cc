@@ -1,0 +1,190 @@
+// Operations on rows: norms, rotations, roundings, gathers, top-k. Cheap beside the products.
+#include "kernels/cpu/cpu_ops_impl.h"
+
+#include "quant/float_formats.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <vector>
+
+namespace dsv4 {
+namespace {
+
+// Eight partial sums in a fixed order: accurate to about 1e-7 for the widths of a model.
+float mean_square(const float* x, int64_t n) {
+  constexpr int64_t kParts = 8;
+  double sums[kParts] = {};
+  int64_t i = 0;
+  for (; i + kParts <= n; i += kParts) {
+    for (int64_t k = 0; k < kParts; ++k) sums[k] += double{x[i + k]} * x[i + k];
+  }
+  for (; i < n; ++i) sums[0] += double{x[i]} * x[i];
+  double sum = 0;
+  for (const double part : sums) sum += part;
+  return static_cast<float>(sum / static_cast<double>(n));
+}
+
+float rms_factor(const float* x, int64_t n, float eps) {
+  return 1 / std::sqrt(mean_square(x, n) + eps);
+}
+
+// One head by the reference's BF16 steps: square, mean, plus eps, rsqrt, product.
+void head_norm_bf16(float* x, int64_t n, float eps) {
+  double sum = 0;
+  for (int64_t i = 0; i < n; ++i) sum += round_to_bf16(x[i] * x[i]);
+  const float mean = round_to_bf16(static_cast<float>(sum / static_cast<double>(n)));
+  const float factor = round_to_bf16(1 / std::sqrt(round_to_bf16(mean + eps)));
+  for (int64_t i = 0; i < n; ++i) x[i] = round_to_bf16(x[i] * factor);
+}
+
+// Orders indices by falling score, equal scores by index; a NaN ranks below every number.
+class HigherScore {
+ public:
+  explicit HigherScore(const float* scores) : scores_(scores) {}
+  bool operator()(int32_t a, int32_t b) const {
+    const float score_a = rank(a);
+    const float score_b = rank(b);
+    return score_a != score_b ? score_a > score_b : a < b;
+  }
+
+ private:
+  float rank(int32_t i) const {
+    return std::isnan(scores_[i]) ? -std::numeric_limits<float>::infinity() : scores_[i];
+  }
+  const float* scores_;
+};
+
+void top_k_row(const float* scores, int64_t count, TopKOrder order, std::span<int32_t> ids) {
+  const int64_t k = std::min(count, static_cast<int64_t>(ids.size()));
+  std::vector<int32_t> all(static_cast<size_t>(count));
+  std::iota(all.begin(), all.end(), 0);
+  const auto end = all.begin() + k;
+  if (k < count) std::nth_element(all.begin(), end, all.end(), HigherScore(scores));
+  if (order == TopKOrder::kByScore) {
+    std::sort(all.begin(), end, HigherScore(scores));
+  } else {
+    std::sort(all.begin(), end);
+  }
+  std::copy(all.begin(), end, ids.begin());
+  std::fill(ids.begin() + k, ids.end(), -1);
+}
+
+void hadamard_row(float* x, int64_t d) {
+  for (int64_t stride = 1; stride < d; stride *= 2) {
+    for (int64_t block = 0; block < d; block += 2 * stride) {
+      for (int64_t i = block; i < block + stride; ++i) {
+        const float u = x[i];
+        const float v = x[i + stride];
+        x[i] = u + v;
+        x[i + stride] = u - v;
+      }
+    }
+  }
+  const float scale = 1 / std::sqrt(static_cast<float>(d));
+  for (int64_t i = 0; i < d; ++i) x[i] *= scale;
+}
+
+}  // namespace
+
+void CpuOps::do_rms_norm(Matrix<const float> x, std::span<const float> weight, float eps,
+                         Matrix<float> y) {
+  const int64_t d = x.size(1);
+  for_each_row(x.size(0), 4 * d, [&](int64_t t) {
+    const float* in = &x(t, 0);
+    float* out = &y(t, 0);
+    const float factor = rms_factor(in, d, eps);
+    for (int64_t i = 0; i < d; ++i) out[i] = in[i] * factor;
+    if (weight.empty()) return;
+    for (int64_t i = 0; i < d; ++i) out[i] *= weight[static_cast<size_t>(i)];
+  });
+}
+
+void CpuOps::do_head_norm(Matrix<float> x, float eps, Rounding rounding) {
+  if (rounding == Rounding::kNone) return do_rms_norm(x, {}, eps, x);
+  for_each_row(x.size(0), 8 * x.size(1),
+               [&](int64_t t) { head_norm_bf16(&x(t, 0), x.size(1), eps); });
+}
+
+void CpuOps::do_scale_by_rms(Matrix<const float> x, float eps, Matrix<float> y) {
+  for_each_row(x.size(0), 2 * x.size(1), [&](int64_t t) {
+    const float factor = rms_factor(&x(t, 0), x.size(1), eps);
+    for (int64_t i = 0; i < y.size(1); ++i) y(t, i) *= factor;
+  });
+}
+
+void CpuOps::do_rope(View<float, 3> x, const RopeAngles& angles, Rotation rotation) {
+  const int64_t n_pairs = angles.cos.size(1);
+  const float direction = rotation == Rotation::kForward ? 1.0f : -1.0f;
+  for_each_row(x.size(0), x.size(1) * n_pairs * 6, [&](int64_t t) {
+    for (int64_t h = 0; h < x.size(1); ++h) {
+      float* pairs = &x(t, h, x.size(2) - 2 * n_pairs);
+      for (int64_t i = 0; i < n_pairs; ++i) {
+        const float a = pairs[2 * i];
+        const float b = pairs[2 * i + 1];
+        const float cos = angles.cos(t, i);
+        const float sin = direction * angles.sin(t, i);
+        pairs[2 * i] = a * cos - b * sin;
+        pairs[2 * i + 1] = a * sin + b * cos;
+      }
+    }
+  });
+}
+
+void CpuOps::do_hadamard(Matrix<float> x) {
+  for_each_row(x.size(0), 8 * x.size(1), [&](int64_t t) { hadamard_row(&x(t, 0), x.size(1)); });
+}
+
+void CpuOps::do_top_k(Matrix<const float> scores, std::span<const int64_t> counts, TopKOrder order,
+                      Matrix<int32_t> ids) {
+  for_each_row(ids.size(0), 16 * scores.size(1), [&](int64_t t) {
+    top_k_row(&scores(t, 0), counts[static_cast<size_t>(t)], order,
+              {&ids(t, 0), static_cast<size_t>(ids.size(1))});
+  });
+}
+
+void CpuOps::do_gather_rows(Matrix<const float> x, std::span<const int32_t> rows,
+                            Matrix<float> out) {
+  for_each_row(out.size(0), out.size(1), [&](int64_t t) {
+    std::copy_n(&x(rows[static_cast<size_t>(t)], 0), out.size(1), &out(t, 0));
+  });
+}
+
+void CpuOps::do_scatter_add_rows(Matrix<const float> x, std::span<const int32_t> rows,
+                                 Matrix<float> out) {
+  for_each_row(x.size(0), x.size(1), [&](int64_t t) {
+    float* sum = &out(rows[static_cast<size_t>(t)], 0);
+    for (int64_t i = 0; i < x.size(1); ++i) sum[i] += x(t, i);
+  });
+}
+
+void CpuOps::do_add(Matrix<const float> y, Matrix<float> x) {
+  for_each_row(x.size(0), x.size(1), [&](int64_t t) {
+    for (int64_t i = 0; i < x.size(1); ++i) x(t, i) += y(t, i);
+  });
+}
+
+void CpuOps::do_embed(const QuantMatrix& table, std::span<const int32_t> ids, Matrix<float> out) {
+  for_each_row(out.size(0), out.size(1), [&](int64_t t) {
+    table.decode(ids[static_cast<size_t>(t)], 0, table.cols, &out(t, 0));
+  });
+}
+
+void CpuOps::do_round_bf16(Matrix<float> x) {
+  for_each_row(x.size(0), x.size(1), [&](int64_t t) {
+    for (int64_t i = 0; i < x.size(1); ++i) x(t, i) = round_to_bf16(x(t, i));
+  });
+}
+
+void CpuOps::do_fp8_round_trip(Matrix<float> x, int64_t block) {
+  for_each_row(x.size(0), 8 * x.size(1),
+               [&](int64_t t) { dsv4::fp8_round_trip(&x(t, 0), x.size(1), block); });
+}
+
+void CpuOps::do_fp4_round_trip(Matrix<float> x) {
+  for_each_row(x.size(0), 8 * x.size(1),
+               [&](int64_t t) { dsv4::fp4_round_trip(&x(t, 0), x.size(1)); });
+}
+
+}  // namespace dsv4

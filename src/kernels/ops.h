@@ -1,0 +1,172 @@
+// The list of operations of a forward pass: the boundary between the model, which reads like the
+// report, and the arithmetic. RefOps (ref/) is the specification: naive loops, double accumulators.
+// CpuOps (cpu/) is fast. Public functions check shapes once (ops.cc) and call the implementation.
+//
+// All activations are float32. Two promises of CpuOps that the engine builds on: a row of a result
+// depends on its own inputs only, and neither the number of rows nor of threads changes its bits.
+#pragma once
+
+#include "quant/quant_matrix.h"
+#include "tensor/tensor.h"
+
+#include <cstdint>
+#include <span>
+
+namespace dsv4 {
+
+// The roundings to BF16 that the official implementation makes inside an operation.
+enum class Rounding { kNone, kBf16 };
+
+enum class Rotation { kForward, kInverse };
+
+// Angles of the rotary embedding for each token: cos and sin [n_tokens, rope_dim / 2].
+struct RopeAngles {
+  Matrix<const float> cos;
+  Matrix<const float> sin;
+};
+
+// For each token its own list of rows: rows[begin[t] .. begin[t + 1]). A null row is an absent
+// entry that still takes a place (the official implementation partitions keys by place).
+struct RowLists {
+  std::span<const float* const> rows;
+  std::span<const int64_t> begin;  // n_tokens + 1
+
+  int64_t n_tokens() const { return static_cast<int64_t>(begin.size()) - 1; }
+  std::span<const float* const> of(int64_t token) const {
+    const auto i = static_cast<size_t>(token);
+    return rows.subspan(static_cast<size_t>(begin[i]),
+                        static_cast<size_t>(begin[i + 1] - begin[i]));
+  }
+};
+
+// Parameters of the mixing maps of a hyper-connection (report: mHC; architecture.md 5.2).
+struct HyperConnectionParams {
+  std::span<const float> base;   // [(2 + n) n]
+  std::span<const float> scale;  // [3]: pre, post, mixing matrix
+  float eps = 0;                 // hc_eps
+  int64_t sinkhorn_iters = 0;
+};
+
+// Which of equal scores top_k prefers is always the lower index.
+enum class TopKOrder { kByIndex, kByScore };
+
+class Ops {
+ public:
+  virtual ~Ops() = default;
+
+  // y[t] = W x[t].  x [n, in], w [out, in], y [n, out]. Cost: 2*n*in*out flop, reads w once.
+  void linear(Matrix<const float> x, const QuantMatrix& w, Matrix<float> y);
+
+  // y = x * rsqrt(mean(x^2) + eps) * weight, per row; an empty weight is all ones.
+  // x, y [n, d], may be the same.
+  void rms_norm(Matrix<const float> x, std::span<const float> weight, float eps, Matrix<float> y);
+
+  // x *= rsqrt(mean(x^2) + eps) per row, every step rounded as the reference does in BF16.
+  void head_norm(Matrix<float> x, float eps, Rounding rounding);
+
+  // y[t] *= rsqrt(mean(x[t]^2) + eps).  x [n, d], y [n, m].
+  void scale_by_rms(Matrix<const float> x, float eps, Matrix<float> y);
+
+  // Maps of a hyper-connection from the projections m [n, (2 + h) h] of the streams:
+  //   pre = sigmoid(m_pre * scale0 + base) + eps            [n, h]
+  //   post = 2 sigmoid(m_post * scale1 + base)              [n, h]
+  //   mix = sinkhorn(m_mix * scale2 + base)                 [n, h, h], source stream first
+  void hyper_connection_maps(Matrix<const float> m, const HyperConnectionParams& params,
+                             Matrix<float> pre, Matrix<float> post, View<float, 3> mix);
+
+  // x[t] = sum_i pre[t, i] * streams[t, i].  streams [n, h, d], x [n, d].
+  void collapse(View<const float, 3> streams, Matrix<const float> pre, Matrix<float> x);
+
+  // streams[t, j] = post[t, j] * y[t] + sum_i mix[t, i, j] * streams[t, i], in place.
+  void expand(Matrix<const float> y, Matrix<const float> post, View<const float, 3> mix,
+              View<float, 3> streams);
+
+  // Rotates pairs (2i, 2i + 1) of the last rope_dim entries of each head, in place.
+  // x [n, heads, head_dim].
+  void rope(View<float, 3> x, const RopeAngles& angles, Rotation rotation);
+
+  // Compressed entries: per column a softmax over the slots of an entry, then the weighted sum.
+  //   out[j, i] = sum_s softmax_s(scores[s][i]) * values[s][i]
+  // values, scores: one list of slots per entry, rows of at least `width`; out [entries, width].
+  void pool_slots(const RowLists& values, const RowLists& scores, Matrix<float> out);
+
+  // Walsh-Hadamard transform of each row, natural order, scaled by d^-1/2. d is a power of two.
+  void hadamard(Matrix<float> x);
+
+  // Scores of the lightning indexer:  score[t, j] = sum_h w[t, h] * relu(q[t, h] . key_j)
+  // q [n, h, d], w [n, h], one list of keys per token, score [n, >= longest list].
+  void indexer_scores(View<const float, 3> q, Matrix<const float> w, const RowLists& keys,
+                      Rounding rounding, Matrix<float> score);
+
+  // Indices of the k largest of scores[t, 0 .. counts[t]), padded with -1.  ids [n, k].
+  void top_k(Matrix<const float> scores, std::span<const int64_t> counts, TopKOrder order,
+             Matrix<int32_t> ids);
+
+  // Attention of each head over the token's rows, which are key and value at once:
+  //   o = sum_e exp(l_e) e / (sum_e exp(l_e) + exp(sink_h)),  l_e = scale * q_h . e
+  // computed with a running maximum over blocks of 64 rows, in the order of the list.
+  // q, o [n, h, c]. Rounding kBf16 rounds the exponentials for the value product.
+  void attend(View<const float, 3> q, const RowLists& keys, std::span<const float> sink,
+              float scale, Rounding rounding, View<float, 3> o);
+
+  // scores = sqrt(softplus(logits)), in place.
+  void sqrt_softplus(Matrix<float> scores);
+
+  // out = row_weight * silu(min(gate, limit)) * clamp(up, -limit, limit); limit 0: no clamp;
+  // an empty row_weight is all ones.  gate, up, out [n, d]; out may be gate or up.
+  void swiglu(Matrix<const float> gate, Matrix<const float> up, float limit,
+              std::span<const float> row_weight, Matrix<float> out);
+
+  // out[i] = x[rows[i]]
+  void gather_rows(Matrix<const float> x, std::span<const int32_t> rows, Matrix<float> out);
+  // out[rows[i]] += x[i]; rows are distinct.
+  void scatter_add_rows(Matrix<const float> x, std::span<const int32_t> rows, Matrix<float> out);
+  // x += y
+  void add(Matrix<const float> y, Matrix<float> x);
+
+  // out[t] = table[ids[t]] decoded.
+  void embed(const QuantMatrix& table, std::span<const int32_t> ids, Matrix<float> out);
+
+  // Roundings of the official numerics, in place (quant/float_formats.h).
+  void round_bf16(Matrix<float> x);
+  void fp8_round_trip(Matrix<float> x, int64_t block);
+  void fp4_round_trip(Matrix<float> x);
+
+ protected:
+  virtual void do_linear(Matrix<const float> x, const QuantMatrix& w, Matrix<float> y) = 0;
+  virtual void do_rms_norm(Matrix<const float> x, std::span<const float> weight, float eps,
+                           Matrix<float> y) = 0;
+  virtual void do_head_norm(Matrix<float> x, float eps, Rounding rounding) = 0;
+  virtual void do_scale_by_rms(Matrix<const float> x, float eps, Matrix<float> y) = 0;
+  virtual void do_hyper_connection_maps(Matrix<const float> m, const HyperConnectionParams& params,
+                                        Matrix<float> pre, Matrix<float> post,
+                                        View<float, 3> mix) = 0;
+  virtual void do_collapse(View<const float, 3> streams, Matrix<const float> pre,
+                           Matrix<float> x) = 0;
+  virtual void do_expand(Matrix<const float> y, Matrix<const float> post, View<const float, 3> mix,
+                         View<float, 3> streams) = 0;
+  virtual void do_rope(View<float, 3> x, const RopeAngles& angles, Rotation rotation) = 0;
+  virtual void do_pool_slots(const RowLists& values, const RowLists& scores, Matrix<float> out) = 0;
+  virtual void do_hadamard(Matrix<float> x) = 0;
+  virtual void do_indexer_scores(View<const float, 3> q, Matrix<const float> w,
+                                 const RowLists& keys, Rounding rounding, Matrix<float> score) = 0;
+  virtual void do_top_k(Matrix<const float> scores, std::span<const int64_t> counts,
+                        TopKOrder order, Matrix<int32_t> ids) = 0;
+  virtual void do_attend(View<const float, 3> q, const RowLists& keys, std::span<const float> sink,
+                         float scale, Rounding rounding, View<float, 3> o) = 0;
+  virtual void do_sqrt_softplus(Matrix<float> scores) = 0;
+  virtual void do_swiglu(Matrix<const float> gate, Matrix<const float> up, float limit,
+                         std::span<const float> row_weight, Matrix<float> out) = 0;
+  virtual void do_gather_rows(Matrix<const float> x, std::span<const int32_t> rows,
+                              Matrix<float> out) = 0;
+  virtual void do_scatter_add_rows(Matrix<const float> x, std::span<const int32_t> rows,
+                                   Matrix<float> out) = 0;
+  virtual void do_add(Matrix<const float> y, Matrix<float> x) = 0;
+  virtual void do_embed(const QuantMatrix& table, std::span<const int32_t> ids,
+                        Matrix<float> out) = 0;
+  virtual void do_round_bf16(Matrix<float> x) = 0;
+  virtual void do_fp8_round_trip(Matrix<float> x, int64_t block) = 0;
+  virtual void do_fp4_round_trip(Matrix<float> x) = 0;
+};
+
+}  // namespace dsv4

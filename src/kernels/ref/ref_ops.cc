@@ -1,0 +1,142 @@
+// Matrix products, norms, rotations, gathers and roundings. The report's own operations are in
+// ref_model_ops.cc.
+#include "kernels/ref/ref_ops_impl.h"
+
+#include "quant/float_formats.h"
+
+#include <bit>
+#include <cmath>
+#include <vector>
+
+namespace dsv4::ref {
+namespace {
+
+double mean_square(const float* x, int64_t n) {
+  double sum = 0;
+  for (int64_t i = 0; i < n; ++i) sum += double{x[i]} * x[i];
+  return sum / static_cast<double>(n);
+}
+
+}  // namespace
+
+void RefOps::do_linear(Matrix<const float> x, const QuantMatrix& w, Matrix<float> y) {
+  std::vector<float> row(static_cast<size_t>(w.cols));
+  for (int64_t r = 0; r < w.rows; ++r) {
+    w.decode(r, 0, w.cols, row.data());
+    for (int64_t t = 0; t < x.size(0); ++t) {
+      double sum = 0;
+      for (int64_t i = 0; i < w.cols; ++i) sum += double{row[static_cast<size_t>(i)]} * x(t, i);
+      y(t, r) = static_cast<float>(sum);
+    }
+  }
+}
+
+void RefOps::do_rms_norm(Matrix<const float> x, std::span<const float> weight, float eps,
+                         Matrix<float> y) {
+  for (int64_t t = 0; t < x.size(0); ++t) {
+    const double factor = 1 / std::sqrt(mean_square(&x(t, 0), x.size(1)) + eps);
+    for (int64_t i = 0; i < x.size(1); ++i) {
+      const double gain = weight.empty() ? 1.0 : double{weight[static_cast<size_t>(i)]};
+      y(t, i) = static_cast<float>(gain * (x(t, i) * factor));
+    }
+  }
+}
+
+void RefOps::do_head_norm(Matrix<float> x, float eps, Rounding rounding) {
+  if (rounding == Rounding::kNone) return do_rms_norm(x, {}, eps, x);
+  for (int64_t t = 0; t < x.size(0); ++t) {
+    double sum = 0;
+    for (int64_t i = 0; i < x.size(1); ++i) sum += round_to_bf16(x(t, i) * x(t, i));
+    const float mean = round_to_bf16(static_cast<float>(sum / static_cast<double>(x.size(1))));
+    const float factor = round_to_bf16(1 / std::sqrt(round_to_bf16(mean + eps)));
+    for (int64_t i = 0; i < x.size(1); ++i) x(t, i) = round_to_bf16(x(t, i) * factor);
+  }
+}
+
+void RefOps::do_scale_by_rms(Matrix<const float> x, float eps, Matrix<float> y) {
+  for (int64_t t = 0; t < x.size(0); ++t) {
+    const double factor = 1 / std::sqrt(mean_square(&x(t, 0), x.size(1)) + eps);
+    for (int64_t i = 0; i < y.size(1); ++i) y(t, i) = static_cast<float>(y(t, i) * factor);
+  }
+}
+
+void RefOps::do_rope(View<float, 3> x, const RopeAngles& angles, Rotation rotation) {
+  const int64_t n_pairs = angles.cos.size(1);
+  const int64_t first = x.size(2) - 2 * n_pairs;
+  for (int64_t t = 0; t < x.size(0); ++t) {
+    for (int64_t h = 0; h < x.size(1); ++h) {
+      for (int64_t i = 0; i < n_pairs; ++i) {
+        float& a = x(t, h, first + 2 * i);
+        float& b = x(t, h, first + 2 * i + 1);
+        const double cos = angles.cos(t, i);
+        const double sin = rotation == Rotation::kForward ? angles.sin(t, i) : -angles.sin(t, i);
+        const double rotated_a = a * cos - b * sin;
+        b = static_cast<float>(a * sin + b * cos);
+        a = static_cast<float>(rotated_a);
+      }
+    }
+  }
+}
+
+void RefOps::do_hadamard(Matrix<float> x) {
+  const int64_t d = x.size(1);
+  std::vector<double> y(static_cast<size_t>(d));
+  for (int64_t t = 0; t < x.size(0); ++t) {
+    for (int64_t i = 0; i < d; ++i) {
+      double sum = 0;
+      for (int64_t j = 0; j < d; ++j) {
+        sum += std::popcount(static_cast<uint64_t>(i & j)) % 2 == 0 ? x(t, j) : -x(t, j);
+      }
+      y[static_cast<size_t>(i)] = sum / std::sqrt(static_cast<double>(d));
+    }
+    for (int64_t i = 0; i < d; ++i) x(t, i) = static_cast<float>(y[static_cast<size_t>(i)]);
+  }
+}
+
+void RefOps::do_gather_rows(Matrix<const float> x, std::span<const int32_t> rows,
+                            Matrix<float> out) {
+  for (int64_t t = 0; t < out.size(0); ++t) {
+    for (int64_t i = 0; i < out.size(1); ++i) out(t, i) = x(rows[static_cast<size_t>(t)], i);
+  }
+}
+
+void RefOps::do_scatter_add_rows(Matrix<const float> x, std::span<const int32_t> rows,
+                                 Matrix<float> out) {
+  for (int64_t t = 0; t < x.size(0); ++t) {
+    for (int64_t i = 0; i < x.size(1); ++i) out(rows[static_cast<size_t>(t)], i) += x(t, i);
+  }
+}
+
+void RefOps::do_add(Matrix<const float> y, Matrix<float> x) {
+  for (int64_t t = 0; t < x.size(0); ++t) {
+    for (int64_t i = 0; i < x.size(1); ++i) x(t, i) += y(t, i);
+  }
+}
+
+void RefOps::do_embed(const QuantMatrix& table, std::span<const int32_t> ids, Matrix<float> out) {
+  for (int64_t t = 0; t < out.size(0); ++t) {
+    table.decode(ids[static_cast<size_t>(t)], 0, table.cols, &out(t, 0));
+  }
+}
+
+void RefOps::do_round_bf16(Matrix<float> x) {
+  for (int64_t t = 0; t < x.size(0); ++t) {
+    for (int64_t i = 0; i < x.size(1); ++i) x(t, i) = round_to_bf16(x(t, i));
+  }
+}
+
+void RefOps::do_fp8_round_trip(Matrix<float> x, int64_t block) {
+  for (int64_t t = 0; t < x.size(0); ++t) dsv4::fp8_round_trip(&x(t, 0), x.size(1), block);
+}
+
+void RefOps::do_fp4_round_trip(Matrix<float> x) {
+  for (int64_t t = 0; t < x.size(0); ++t) dsv4::fp4_round_trip(&x(t, 0), x.size(1));
+}
+
+}  // namespace dsv4::ref
+
+namespace dsv4 {
+
+std::unique_ptr<Ops> make_ref_ops() { return std::make_unique<ref::RefOps>(); }
+
+}  // namespace dsv4
