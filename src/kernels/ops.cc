@@ -1,7 +1,6 @@
 // Shape checks, shared by every implementation.
 #include "kernels/ops.h"
 
-#include <algorithm>
 #include <bit>
 
 namespace dsv4 {
@@ -9,7 +8,12 @@ namespace {
 
 void check_lists(const RowLists& lists, int64_t n_tokens) {
   CHECK(lists.n_tokens() == n_tokens, lists.n_tokens(), n_tokens);
-  CHECK(static_cast<size_t>(lists.begin.back()) <= lists.rows.size(), lists.begin.back());
+  CHECK(lists.begin.size() == lists.end.size(), lists.begin.size(), lists.end.size());
+  for (size_t i = 0; i < lists.begin.size(); ++i) {
+    const int64_t begin = lists.begin[i];
+    const int64_t end = lists.end[i];
+    CHECK(0 <= begin && begin <= end && end <= static_cast<int64_t>(lists.rows.size()), begin, end);
+  }
 }
 
 template <typename A, typename B>
@@ -76,7 +80,9 @@ void Ops::rope(View<float, 3> x, const RopeAngles& angles, Rotation rotation) {
 void Ops::pool_slots(const RowLists& values, const RowLists& scores, Matrix<float> out) {
   check_lists(values, out.size(0));
   check_lists(scores, out.size(0));
-  CHECK(std::ranges::equal(values.begin, scores.begin));
+  for (int64_t i = 0; i < out.size(0); ++i) {
+    CHECK(values.of(i).size() == scores.of(i).size(), values.of(i).size(), scores.of(i).size());
+  }
   if (!out.empty()) do_pool_slots(values, scores, out);
 }
 

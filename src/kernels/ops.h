@@ -25,17 +25,17 @@ struct RopeAngles {
   Matrix<const float> sin;
 };
 
-// For each token its own list of rows: rows[begin[t] .. begin[t + 1]). A null row is an absent
-// entry that still takes a place (the official implementation partitions keys by place).
+// For each token its own list of rows: rows[begin[t] .. end[t]); lists may share rows. A null row is
+// an absent entry that still takes a place (the official implementation partitions keys by place).
 struct RowLists {
   std::span<const float* const> rows;
-  std::span<const int64_t> begin;  // n_tokens + 1
+  std::span<const int64_t> begin;
+  std::span<const int64_t> end;
 
-  int64_t n_tokens() const { return static_cast<int64_t>(begin.size()) - 1; }
+  int64_t n_tokens() const { return static_cast<int64_t>(begin.size()); }
   std::span<const float* const> of(int64_t token) const {
     const auto i = static_cast<size_t>(token);
-    return rows.subspan(static_cast<size_t>(begin[i]),
-                        static_cast<size_t>(begin[i + 1] - begin[i]));
+    return rows.subspan(static_cast<size_t>(begin[i]), static_cast<size_t>(end[i] - begin[i]));
   }
 };
 
