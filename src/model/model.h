@@ -1,0 +1,83 @@
+// DeepSeek V4: token ids to logits, given the state of the sequences.
+#pragma once
+
+#include "cache/sequence_state.h"
+#include "formats/checkpoint.h"
+#include "kernels/ops.h"
+#include "model/config.h"
+#include "model/numerics.h"
+#include "model/step.h"
+#include "model/weights.h"
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+
+namespace dsv4 {
+
+struct ModelOptions {
+  Numerics numerics = Numerics::kExact;
+  int64_t max_batch_tokens = 512;  // rows of one forward pass
+  int64_t context = 0;             // tokens of a sequence; 0: as config.json says
+  int64_t rollback_tokens = 32;    // of each sequence
+};
+
+// Owns the mapped checkpoint and the scratch memory. Used by one thread at a time (its operations
+// use their own threads); `ops` must outlive it.
+class Model {
+ public:
+  // `path` is a model folder. Throws Error for anything wrong with its files.
+  Model(const std::filesystem::path& path, Ops& ops, const ModelOptions& options = {});
+
+  const ModelConfig& config() const { return config_; }
+  const ModelOptions& options() const { return options_; }
+  const Checkpoint& checkpoint() const { return checkpoint_; }
+  bool has_mtp() const { return weights_.mtp.has_value(); }
+
+  // Layout of a sequence's state: for the main layers, and for the MTP block's one layer.
+  const StateLayout& state_layout() const { return main_layout_; }
+  const StateLayout& mtp_state_layout() const { return mtp_layout_; }
+
+  // Runs the tokens of the batch through all layers and counts them in their sequences. Returns the
+  // final residual streams [n, hc, d], valid until the next call. Throws Error(kInvalidInput) for
+  // an id outside the vocabulary and Error(kOutOfRange) beyond the context length; the sequences
+  // are then as before.
+  View<const float, 3> forward(const Batch& batch, Trace* trace = nullptr);
+
+  // Logits of streams: [m, hc, d] to [m, V]. m <= max_batch_tokens.
+  void logits(View<const float, 3> streams, Matrix<float> out, Trace* trace = nullptr);
+
+  // The MTP block (architecture.md section 7): `streams` are the main model's for the positions
+  // before the batch's tokens: row t pairs the streams of position i with the token at i + 1. The
+  // sequences of the batch have the mtp_state_layout. Returns the block's streams.
+  View<const float, 3> mtp_forward(const Batch& batch, View<const float, 3> streams,
+                                   Trace* trace = nullptr);
+  void mtp_logits(View<const float, 3> streams, Matrix<float> out, Trace* trace = nullptr);
+
+  // Scratch memory of a model of this geometry.
+  static int64_t workspace_bytes(const ModelConfig& config, const ModelOptions& options);
+  // Layout of the main layers' state, from the geometry alone (fingerprint 0).
+  static StateLayout layout_of(const ModelConfig& config, const ModelOptions& options);
+
+ private:
+  void check(const Batch& batch) const;
+  void embed(std::span<const int32_t> ids);
+  Step make_step(const Batch& batch, RopeVariant variant, Trace* trace);
+  void project(const HeadWeights& w, View<const float, 3> streams, Matrix<float> out,
+               const char* scope, Trace* trace);
+
+  ModelOptions options_;
+  ModelConfig config_;
+  Checkpoint checkpoint_;
+  ModelWeights weights_;
+  StateLayout main_layout_;
+  StateLayout mtp_layout_;
+  Arithmetic math_;
+  Workspace work_;
+  RopeTable main_rope_;
+  RopeTable compress_rope_;
+  Tensor<float, 3> mtp_normed_;  // [n, hc, d], allocated by the first mtp_forward
+};
+
+}  // namespace dsv4

@@ -1,0 +1,125 @@
+#include "model/moe.h"
+
+#include <algorithm>
+#include <vector>
+
+namespace dsv4 {
+namespace {
+
+// Chooses k experts for each token: by the largest biased score, or by the table of a hash layer.
+void choose_experts(Step& step, const MoeWeights& w, Matrix<const float> scores,
+                    Matrix<int32_t> ids) {
+  const int64_t n = ids.size(0);
+  const int64_t k = ids.size(1);
+  if (!w.token_experts.empty()) {
+    for (int64_t t = 0; t < n; ++t) {
+      std::copy_n(w.token_experts.begin() + step.batch.ids[static_cast<size_t>(t)] * k, k,
+                  &ids(t, 0));
+    }
+    return;
+  }
+  const Matrix<float> biased = step.work.biased_scores.first(n);
+  for (int64_t t = 0; t < n; ++t) {
+    for (int64_t e = 0; e < scores.size(1); ++e) {
+      biased(t, e) = scores(t, e) + w.bias[static_cast<size_t>(e)];
+    }
+  }
+  const std::vector<int64_t> counts(static_cast<size_t>(n), scores.size(1));
+  step.ops().top_k(biased, counts, TopKOrder::kByScore, ids);
+}
+
+// Scores without bias, normalised over the chosen experts and scaled.
+void weigh_experts(Step& step, Matrix<const float> scores, Matrix<const int32_t> ids,
+                   Matrix<float> weights) {
+  const auto scaling = static_cast<float>(step.config.routed_scaling);
+  for (int64_t t = 0; t < ids.size(0); ++t) {
+    float sum = 0;
+    for (int64_t i = 0; i < ids.size(1); ++i) sum += weights(t, i) = scores(t, ids(t, i));
+    for (int64_t i = 0; i < ids.size(1); ++i) weights(t, i) = weights(t, i) / sum * scaling;
+  }
+}
+
+// Router, in float32 in every numerics: work.expert_ids and work.expert_weights.
+void route(Step& step, const MoeWeights& w) {
+  const int64_t n = step.n_tokens();
+  const Matrix<float> scores = step.work.router_scores.first(n);
+  const Matrix<int32_t> ids = step.work.expert_ids.first(n);
+  const Matrix<float> weights = step.work.expert_weights.first(n);
+  step.ops().linear(step.work.x.first(n), w.gate, scores);
+  step.ops().sqrt_softplus(scores);
+  choose_experts(step, w, scores, ids);
+  weigh_experts(step, scores, ids, weights);
+  step.record("ffn.router.scores", scores);
+  step.record("ffn.router.weights", weights);
+  if (step.trace != nullptr) step.trace->record_ids("ffn.router.ids", ids);
+}
+
+// y = w2 (row_weight * swiglu(w1 x, w3 x)).
+void run_expert(Step& step, const ExpertWeights& w, Matrix<const float> x,
+                std::span<const float> row_weight, Matrix<float> y) {
+  const Matrix<float> gate = step.work.gate.first(x.size(0));
+  const Matrix<float> up = step.work.up.first(x.size(0));
+  step.math.linear(x, w.w1, gate);
+  step.math.linear(x, w.w3, up);
+  step.ops().swiglu(gate, up, static_cast<float>(step.config.swiglu_limit), row_weight, gate);
+  step.math.round(gate);
+  step.math.linear(gate, w.w2, y);
+}
+
+// The tokens that chose each expert, and with which weight.
+struct ExpertTokens {
+  std::vector<int32_t> rows;
+  std::vector<float> weights;
+};
+
+std::vector<ExpertTokens> group_by_expert(Step& step) {
+  std::vector<ExpertTokens> groups(static_cast<size_t>(step.config.n_experts));
+  const Matrix<int32_t> ids = step.work.expert_ids.first(step.n_tokens());
+  for (int64_t t = 0; t < ids.size(0); ++t) {
+    for (int64_t i = 0; i < ids.size(1); ++i) {
+      ExpertTokens& group = groups[static_cast<size_t>(ids(t, i))];
+      const float weight = step.work.expert_weights.view()(t, i);
+      if (!group.rows.empty() && group.rows.back() == t) {
+        group.weights.back() += weight;  // a hash table may name an expert twice
+      } else {
+        group.rows.push_back(static_cast<int32_t>(t));
+        group.weights.push_back(weight);
+      }
+    }
+  }
+  return groups;
+}
+
+}  // namespace
+
+void mixture_of_experts(Step& step, const MoeWeights& w) {
+  const int64_t n = step.n_tokens();
+  const Matrix<float> x = step.work.x.first(n);
+  const Matrix<float> y = step.work.y.first(n);
+  step.record("ffn.in", x);
+  route(step, w);
+
+  // Experts in ascending order, so that a token's sum has one order whatever the batch.
+  std::fill_n(y.data(), y.count(), 0.0f);
+  const std::vector<ExpertTokens> groups = group_by_expert(step);
+  for (size_t e = 0; e < groups.size(); ++e) {
+    const auto& [rows, weights] = groups[e];
+    if (rows.empty()) continue;
+    const auto n_rows = static_cast<int64_t>(rows.size());
+    const Matrix<float> expert_x = step.work.expert_x.first(n_rows);
+    const Matrix<float> expert_y = step.work.expert_y.first(n_rows);
+    step.ops().gather_rows(x, rows, expert_x);
+    run_expert(step, w.experts[e], expert_x, weights, expert_y);
+    step.ops().scatter_add_rows(expert_y, rows, y);
+  }
+  step.record("ffn.routed", y);
+
+  const Matrix<float> shared = step.work.expert_y.first(n);
+  run_expert(step, w.shared, x, {}, shared);
+  step.record("ffn.shared", shared);
+  step.ops().add(shared, y);
+  step.math.round(y);
+  step.record("ffn.out", y);
+}
+
+}  // namespace dsv4
