@@ -4,6 +4,7 @@
 #pragma once
 
 #include <concepts>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -24,17 +25,27 @@ class Json {
   // Python's reader takes NaN, Infinity and -Infinity, which JSON itself does not have.
   enum class NonFinite { kAccept, kReject };
 
-  Json() = default;  // null
-  Json(std::nullptr_t) {}
-  Json(std::same_as<bool> auto value) : value_(value) {}
-  Json(std::integral auto value) requires(!std::same_as<decltype(value), bool>)
-      : value_(Integer{std::to_string(value)}) {}
-  Json(double value) : value_(value) {}
-  Json(std::string value) : value_(std::move(value)) {}
-  Json(std::string_view value) : value_(std::string(value)) {}
-  Json(const char* value) : value_(std::string(value)) {}
-  Json(Array items) : value_(std::move(items)) {}
-  Json(Object members) : value_(std::move(members)) {}
+  Json();  // null
+  Json(const Json&);
+  Json(Json&&) noexcept;
+  Json& operator=(const Json&);
+  Json& operator=(Json&&) noexcept;
+  ~Json();
+  Json(std::nullptr_t) : Json() {}
+  template <std::integral T>
+  Json(T value) : Json() {
+    if constexpr (std::same_as<T, bool>) {
+      set_bool(value);
+    } else {
+      set_digits(std::to_string(value));
+    }
+  }
+  Json(double value);
+  Json(std::string value);
+  Json(std::string_view value) : Json(std::string(value)) {}
+  Json(const char* value) : Json(std::string(value)) {}
+  Json(Array items);
+  Json(Object members);
 
   // Of a repeated key the first position and the last value stay. A lone surrogate escape becomes
   // U+FFFD; a number too large for a double becomes infinite. Linear in the text. Throws
@@ -82,6 +93,9 @@ class Json {
     bool operator==(const Integer&) const = default;
   };
 
+  void set_bool(bool value);
+  void set_digits(std::string digits);
+
   // In the order of Kind.
   std::variant<std::monostate, bool, Integer, double, std::string, Array, Object> value_;
 };
@@ -91,6 +105,20 @@ struct Json::Member {
   Json value;
   bool operator==(const Member&) const = default;
 };
+
+// Here and not in the class, because they need Member complete.
+inline Json::Json() = default;
+inline Json::Json(const Json&) = default;
+inline Json::Json(Json&&) noexcept = default;
+inline Json& Json::operator=(const Json&) = default;
+inline Json& Json::operator=(Json&&) noexcept = default;
+inline Json::~Json() = default;
+inline void Json::set_bool(bool value) { value_ = value; }
+inline void Json::set_digits(std::string digits) { value_ = Integer{std::move(digits)}; }
+inline Json::Json(double value) : value_(value) {}
+inline Json::Json(std::string value) : value_(std::move(value)) {}
+inline Json::Json(Array items) : value_(std::move(items)) {}
+inline Json::Json(Object members) : value_(std::move(members)) {}
 
 // "a string", "an object", ...: for messages.
 std::string_view kind_name(Json::Kind kind);

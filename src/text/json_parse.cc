@@ -207,16 +207,15 @@ class JsonParser {
       is_integer = false;
     }
     const std::string_view number = text_.substr(begin, position_ - begin);
-    Json value;
     if (is_integer) {
-      value.value_ = Json::Integer{std::string(number == "-0" ? "0" : number)};
+      Json value;
+      value.set_digits(std::string(number == "-0" ? "0" : number));
       return value;
     }
     double parsed = 0;
     const auto result = std::from_chars(number.data(), number.data() + number.size(), parsed);
     if (result.ec == std::errc::result_out_of_range) parsed = out_of_range_value(number);
-    value.value_ = parsed;
-    return value;
+    return Json(parsed);
   }
 
   void skip_digits() {
