@@ -25,8 +25,9 @@ struct RopeAngles {
   Matrix<const float> sin;
 };
 
-// For each token its own list of rows: rows[begin[t] .. end[t]); lists may share rows. A null row is
-// an absent entry that still takes a place (the official implementation partitions keys by place).
+// For each token its own list of rows: rows[begin[t] .. end[t]); lists may share rows. A null row
+// (attend only) is an absent entry that still takes a place: the official implementation
+// partitions keys by place.
 struct RowLists {
   std::span<const float* const> rows;
   std::span<const int64_t> begin;

@@ -1,13 +1,13 @@
 // The arithmetic of the heavy operations, compiled once per instruction set (isa_*.cc).
 //
 // Everything rests on dot products of one definition: a vector is cut into blocks of kBlock; in a
-// block 16 lanes accumulate in order and are summed as a tree; block sums are added in order. One
-// row, many rows, any tile: the same bits.
+// block kGroup lanes accumulate in order and are summed as a tree, (i, i + 8) first and (i, i + 1)
+// last; block sums are added in order. One row, many rows, any tile: the same bits.
 #pragma once
 
+#include "kernels/cpu/decode-inl.h"
 #include "kernels/cpu/kernel_table.h"
 #include "kernels/cpu/simd.h"
-#include "quant/float_formats.h"
 
 #include <math.h>
 
@@ -15,117 +15,74 @@ namespace dsv4 {
 namespace {
 
 constexpr int64_t kBlock = 1024;   // columns of a product decoded at a time
+constexpr int64_t kGroup = 16;     // lanes of a sum; a register holds all or a part of them
 constexpr int64_t kTileRows = 16;  // rows of a weight decoded at a time
 constexpr int64_t kKeyBlock = 64;  // of attention's running maximum
-constexpr int64_t kTileColumns = 4 * kLanes;
 
-DSV4_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+// Sums that fit into registers beside their operands: AVX-512 has 32 registers, others 16.
+constexpr int kTile = kLanes == 16 ? 4 : 2;
+
+// out[i * kB + j] = the lanes [lane, lane + kLanes) of the sums of a(i) . b(j).
+template <int kA, int kB, typename A, typename B>
+DSV4_INLINE void dot_lanes(A a, B b, int64_t lane, int64_t n, F32* out) {
+  F32 sums[kA * kB] = {};
+  const auto step = [&](auto load_at) {
+    F32 v[kB];
+#pragma GCC unroll 16
+    for (int j = 0; j < kB; ++j) v[j] = load_at(b(j));
+#pragma GCC unroll 16
+    for (int i = 0; i < kA; ++i) {
+      const F32 u = load_at(a(i));
+#pragma GCC unroll 16
+      for (int j = 0; j < kB; ++j) sums[i * kB + j] += u * v[j];
+    }
+  };
+  int64_t k = lane;
+  for (; k + kLanes <= n; k += kGroup) step([k](const float* x) { return load(x + k); });
+  if (k < n) step([k, n](const float* x) { return load_partial(x + k, n - k); });
+#pragma GCC unroll 16
+  for (int i = 0; i < kA * kB; ++i) out[i] = sums[i];
+}
+
+// out[i * kB + j] = a(i) . b(j) over n <= kBlock elements, for 16 pairs of vectors. Works on kStep
+// of the vectors a at a time.
+template <int kStep, int kB, typename A, typename B>
+DSV4_INLINE void dot_16(A a, B b, int64_t n, float (&out)[16]) {
+  constexpr int kParts = kGroup / kLanes;
+  F32 sums[kParts][16];
+#pragma GCC unroll 4
+  for (int part = 0; part < kParts; ++part) {
+#pragma GCC unroll 4
+    for (int i = 0; i < 16 / kB; i += kStep) {
+      const auto a_from_i = [&](int step) { return a(i + step); };
+      dot_lanes<kStep, kB>(a_from_i, b, part * kLanes, n, &sums[part][i * kB]);
+    }
+  }
+  F32x4 folded[16];
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i) {
+    for (int half = kParts / 2; half > 0; half /= 2) {
+      for (int part = 0; part < half; ++part) sums[part][i] += sums[part + half][i];
+    }
+    folded[i] = fold(sums[0][i]);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 16; i += 4) {
+    const F32x4 four = sum_lanes(folded[i], folded[i + 1], folded[i + 2], folded[i + 3]);
+    std::memcpy(out + i, &four, sizeof(four));
+  }
+}
 
 // out[i * 4 + j] = a[i] . b[j] over n <= kBlock elements, for 4 x 4 vectors.
 DSV4_INLINE void dot_4x4(const float* const (&a)[4], const float* const (&b)[4], int64_t n,
                          float (&out)[16]) {
-  F32x16 sums[16] = {};
-  const auto step = [&](const F32x16(&u)[4], const F32x16(&v)[4]) {
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i) {
-#pragma GCC unroll 4
-      for (int j = 0; j < 4; ++j) sums[i * 4 + j] += u[i] * v[j];
-    }
-  };
-  int64_t k = 0;
-  for (; k + kLanes <= n; k += kLanes) {
-    const F32x16 u[4] = {load(a[0] + k), load(a[1] + k), load(a[2] + k), load(a[3] + k)};
-    const F32x16 v[4] = {load(b[0] + k), load(b[1] + k), load(b[2] + k), load(b[3] + k)};
-    step(u, v);
-  }
-  if (k < n) {
-    F32x16 u[4];
-    F32x16 v[4];
-    for (int i = 0; i < 4; ++i) {
-      u[i] = load_partial(a[i] + k, n - k);
-      v[i] = load_partial(b[i] + k, n - k);
-    }
-    step(u, v);
-  }
-  store(out, sum_lanes(sums));
+  dot_16<kTile, 4>([&](int i) { return a[i]; }, [&](int j) { return b[j]; }, n, out);
 }
 
 // out[i] = a[i] . b over n <= kBlock elements, for 16 vectors: the same bits as dot_4x4.
 DSV4_INLINE void dot_16x1(const float* a, int64_t a_stride, const float* b, int64_t n,
                           float (&out)[16]) {
-  F32x16 sums[16] = {};
-  int64_t k = 0;
-  for (; k + kLanes <= n; k += kLanes) {
-    const F32x16 v = load(b + k);
-#pragma GCC unroll 16
-    for (int i = 0; i < 16; ++i) sums[i] += load(a + i * a_stride + k) * v;
-  }
-  if (k < n) {
-    const F32x16 v = load_partial(b + k, n - k);
-    for (int i = 0; i < 16; ++i) sums[i] += load_partial(a + i * a_stride + k, n - k) * v;
-  }
-  store(out, sum_lanes(sums));
-}
-
-// ---- Decoding. Each function decodes 16 weights; bit patterns are moved into float32 fields and
-// scaled by a power of two, which is exact (denormal codes included).
-
-DSV4_INLINE F32x16 decode_bf16(const std::byte* data) {
-  return as_float(__builtin_convertvector(load_vector<U16x16>(data), U32x16) << 16);
-}
-
-DSV4_INLINE F32x16 decode_e4m3(const std::byte* data) {
-  const U32x16 code = __builtin_convertvector(load_vector<U8x16>(data), U32x16);
-  const F32x16 magnitude = as_float((code & 0x7F) << 20) * 0x1p120f;
-  const U32x16 nan = (U32x16)((code & 0x7F) == 0x7F) & 0x7FC00000;
-  return as_float((U32x16)magnitude | nan | (code & 0x80) << 24);
-}
-
-DSV4_INLINE F32x16 decode_e2m1(const std::byte* data) {
-  uint32_t word[2];
-  std::memcpy(word, data, sizeof(word));
-  const uint32_t a = word[0];
-  const uint32_t b = word[1];
-  const U32x16 words = {a, a, a, a, a, a, a, a, b, b, b, b, b, b, b, b};
-  const U32x16 shifts = {0, 4, 8, 12, 16, 20, 24, 28, 0, 4, 8, 12, 16, 20, 24, 28};
-  const U32x16 code = words >> shifts;
-  const F32x16 magnitude = as_float((code & 7) << 22) * 0x1p126f;
-  return as_float((U32x16)magnitude | (code & 8) << 28);
-}
-
-// Weights [row, begin .. begin + n) with one scale for each group of 16.
-template <typename Decode>
-DSV4_INLINE void decode_groups(const QuantMatrix& w, int64_t row, int64_t begin, int64_t n,
-                               const std::byte* data, int64_t group_bytes, Decode decode,
-                               float* out) {
-  for (int64_t k = 0; k < n; k += kLanes, data += group_bytes) {
-    store(out + k, decode(data) * w.scale(row, begin + k));
-  }
-}
-
-// decode() of quant_matrix.h, fast where whole groups of 16 share a scale.
-static void decode_row(const QuantMatrix& w, int64_t row, int64_t begin, int64_t n, float* out) {
-  const std::byte* data = w.data + row * w.row_bytes();
-  const bool grouped = w.scale_format == ScaleFormat::kNone || w.block_cols % kLanes == 0;
-  const int64_t n_fast = grouped && begin % kLanes == 0 ? n / kLanes * kLanes : 0;
-  switch (w.format) {
-    case WeightFormat::kBF16:
-      for (int64_t k = 0; k < n_fast; k += kLanes) {
-        store(out + k, decode_bf16(data + (begin + k) * 2));
-      }
-      break;
-    case WeightFormat::kFP8:
-      decode_groups(w, row, begin, n_fast, data + begin, kLanes, decode_e4m3, out);
-      break;
-    case WeightFormat::kFP4:
-      decode_groups(w, row, begin, n_fast, data + begin / 2, kLanes / 2, decode_e2m1, out);
-      break;
-    case WeightFormat::kF32:
-    case WeightFormat::kF16:
-      w.decode(row, begin, n, out);
-      return;
-  }
-  if (n_fast < n) w.decode(row, begin + n_fast, n - n_fast, out + n_fast);
+  dot_16<4 * kTile, 1>([&](int i) { return a + i * a_stride; }, [&](int) { return b; }, n, out);
 }
 
 // ---- Products.
@@ -161,12 +118,13 @@ static void multiply_tile(const float* tile, int64_t n_rows, int64_t n_cols, con
 
 static void linear(const float* x, int64_t x_stride, int64_t n, const QuantMatrix& w,
                    int64_t row_begin, int64_t row_end, float* y, int64_t y_stride) {
-  alignas(64) float tile[kTileRows * kBlock] = {};  // rows beyond the last stay zero
+  alignas(64) float tile[kTileRows * kBlock];
   for (int64_t row = row_begin; row < row_end; row += kTileRows) {
     const int64_t n_rows = smaller(kTileRows, row_end - row);
     for (int64_t k = 0; k < w.cols; k += kBlock) {
       const int64_t n_cols = smaller(kBlock, w.cols - k);
       for (int64_t r = 0; r < n_rows; ++r) decode_row(w, row + r, k, n_cols, tile + r * kBlock);
+      for (int64_t r = n_rows; r < kTileRows; ++r) std::memset(tile + r * kBlock, 0, n_cols * 4);
       multiply_tile(tile, n_rows, n_cols, x + k, x_stride, n, k == 0, y + row, y_stride);
     }
   }
@@ -214,36 +172,46 @@ static void indexer_scores(const float* q, const float* w, int64_t n_heads, int6
   }
 }
 
+// One tile of add_values: the columns that kTile registers hold, or the first n of them.
+template <bool kWhole>
+DSV4_INLINE void add_values_tile(const float (&p)[4][kKeyBlock], const float (&rescale)[4],
+                                 int64_t n_heads, const float* const* rows, int64_t n_rows,
+                                 int64_t column, int64_t n, int64_t c, float* o) {
+  const auto load_at = [&](const float* row, int64_t v) {
+    const float* data = row + column + v * kLanes;
+    return kWhole ? load(data) : load_partial(data, n - v * kLanes);
+  };
+  F32 sums[4][kTile] = {};
+  for (int64_t h = 0; h < n_heads; ++h) {
+    for (int64_t v = 0; v < kTile; ++v) sums[h][v] = load_at(o + h * c, v) * rescale[h];
+  }
+  for (int64_t k = 0; k < n_rows; ++k) {
+    F32 row[kTile];
+#pragma GCC unroll 4
+    for (int64_t v = 0; v < kTile; ++v) row[v] = load_at(rows[k], v);
+#pragma GCC unroll 4
+    for (int64_t h = 0; h < 4; ++h) {
+#pragma GCC unroll 4
+      for (int64_t v = 0; v < kTile; ++v) sums[h][v] += row[v] * p[h][k];
+    }
+  }
+  for (int64_t h = 0; h < n_heads; ++h) {
+    for (int64_t v = 0; v < kTile; ++v) {
+      store_partial(o + h * c + column + v * kLanes, sums[h][v], n - v * kLanes);
+    }
+  }
+}
+
 // o[h] = o[h] * rescale[h] + sum_k p[h][k] * rows[k], column tile by column tile.
 static void add_values(const float (&p)[4][kKeyBlock], const float (&rescale)[4], int64_t n_heads,
                        const float* const* rows, int64_t n_rows, int64_t c, float* o) {
-  for (int64_t column = 0; column < c; column += kTileColumns) {
-    F32x16 sums[4][4] = {};
-    const int64_t n = smaller(kTileColumns, c - column);
-    const bool whole = n == kTileColumns;
-    const auto load_at = [&](const float* row, int64_t v) {
-      const int64_t left = n - v * kLanes;
-      if (whole || left >= kLanes) return load(row + column + v * kLanes);
-      return left > 0 ? load_partial(row + column + v * kLanes, left) : F32x16{};
-    };
-    for (int64_t h = 0; h < n_heads; ++h) {
-      for (int64_t v = 0; v < 4; ++v) sums[h][v] = load_at(o + h * c, v) * rescale[h];
-    }
-    for (int64_t k = 0; k < n_rows; ++k) {
-      const F32x16 row[4] = {load_at(rows[k], 0), load_at(rows[k], 1), load_at(rows[k], 2),
-                             load_at(rows[k], 3)};
-#pragma GCC unroll 4
-      for (int64_t h = 0; h < 4; ++h) {
-#pragma GCC unroll 4
-        for (int64_t v = 0; v < 4; ++v) sums[h][v] += row[v] * p[h][k];
-      }
-    }
-    for (int64_t h = 0; h < n_heads; ++h) {
-      for (int64_t v = 0; v < 4 && v * kLanes < n; ++v) {
-        float* out = o + h * c + column + v * kLanes;
-        store_partial(out, sums[h][v], smaller(kLanes, n - v * kLanes));
-      }
-    }
+  constexpr int64_t kColumns = kTile * kLanes;
+  int64_t column = 0;
+  for (; column + kColumns <= c; column += kColumns) {
+    add_values_tile<true>(p, rescale, n_heads, rows, n_rows, column, kColumns, c, o);
+  }
+  if (column < c) {
+    add_values_tile<false>(p, rescale, n_heads, rows, n_rows, column, c - column, c, o);
   }
 }
 

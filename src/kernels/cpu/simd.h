@@ -1,79 +1,129 @@
-// A vector of 16 floats on the compilers' generic vectors: one AVX-512 register, two of AVX2 or
-// four of SSE2. Lane by lane the operations are the same everywhere, and nothing is contracted to
-// fused operations, so every build of kernels-inl.h gives the same bits. Only kernels-inl.h
-// includes this; everything has internal linkage, so that no build's code is linked into another.
+// A vector of floats as wide as a register, on the compilers' generic vectors: 16 floats with
+// AVX-512, 8 with AVX2, else 4. Lane by lane the operations are the same everywhere, and nothing is
+// contracted to fused operations, so every build of kernels-inl.h gives the same bits. Only the
+// kernels include this; everything has internal linkage, so that no build's code is linked into
+// another. Intrinsics stand where the compilers turn generic code into scalar code.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
 
 namespace dsv4 {
 namespace {
 
-inline constexpr int64_t kLanes = 16;
-
-using F32x16 [[gnu::vector_size(64)]] = float;
-using I32x16 [[gnu::vector_size(64)]] = int32_t;
-using U32x16 [[gnu::vector_size(64)]] = uint32_t;
-using U16x16 [[gnu::vector_size(32)]] = uint16_t;
-using U8x16 [[gnu::vector_size(16)]] = uint8_t;
-
 #define DSV4_INLINE [[gnu::always_inline]] static inline
 
-template <typename V>
-DSV4_INLINE V load_vector(const void* data) {
-  V v;
-  std::memcpy(&v, data, sizeof(V));
+#if defined(__AVX512F__)
+inline constexpr int64_t kLanes = 16;
+// GCC 12 warns of uninitialised lanes in the intrinsics without a mask; this one costs nothing.
+inline constexpr __mmask16 kAllLanes = 0xFFFF;
+#elif defined(__AVX2__)
+inline constexpr int64_t kLanes = 8;
+#else
+inline constexpr int64_t kLanes = 4;
+#endif
+
+using F32 [[gnu::vector_size(kLanes * 4)]] = float;
+using U32 [[gnu::vector_size(kLanes * 4)]] = uint32_t;
+using F32x8 [[gnu::vector_size(32)]] = float;
+using F32x4 [[gnu::vector_size(16)]] = float;
+
+DSV4_INLINE F32 load(const float* data) {
+  F32 v;
+  std::memcpy(&v, data, sizeof(v));
   return v;
 }
+DSV4_INLINE void store(float* data, F32 v) { std::memcpy(data, &v, sizeof(v)); }
 
-DSV4_INLINE F32x16 load(const float* data) { return load_vector<F32x16>(data); }
-DSV4_INLINE void store(float* data, F32x16 v) { std::memcpy(data, &v, sizeof(v)); }
-
-// The first `n` lanes, the rest zero.
-DSV4_INLINE F32x16 load_partial(const float* data, int64_t n) {
-  F32x16 v = {};
-  std::memcpy(&v, data, static_cast<size_t>(n) * sizeof(float));
+// The first `n` lanes, all of them or none where n is out of range; the rest is zero.
+DSV4_INLINE int64_t clamp_lanes(int64_t n) { return n < 0 ? 0 : n < kLanes ? n : kLanes; }
+DSV4_INLINE F32 load_partial(const float* data, int64_t n) {
+  F32 v = {};
+  std::memcpy(&v, data, static_cast<size_t>(clamp_lanes(n)) * sizeof(float));
   return v;
 }
-DSV4_INLINE void store_partial(float* data, F32x16 v, int64_t n) {
-  std::memcpy(data, &v, static_cast<size_t>(n) * sizeof(float));
+DSV4_INLINE void store_partial(float* data, F32 v, int64_t n) {
+  std::memcpy(data, &v, static_cast<size_t>(clamp_lanes(n)) * sizeof(float));
 }
 
-DSV4_INLINE F32x16 broadcast(float x) { return F32x16{} + x; }
-DSV4_INLINE F32x16 as_float(U32x16 bits) { return (F32x16)bits; }
+DSV4_INLINE F32 as_float(U32 bits) { return (F32)bits; }
+DSV4_INLINE U32 as_bits(F32 v) { return (U32)v; }
 
-// Sums of the lanes of 16 vectors: lane i of the result is the sum of v[i]. Each sum is the tree
-// (i, i + 8), (i, i + 4), (i, i + 2), (i, i + 1).
-DSV4_INLINE F32x16 sum_lanes(const F32x16 (&v)[16]) {
-  F32x16 s8[8];
-  F32x16 s4[4];
-  F32x16 s2[2];
-  for (int i = 0; i < 8; ++i) {
-    const F32x16 a = v[2 * i];
-    const F32x16 b = v[2 * i + 1];
-    s8[i] =
-        __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
-        __builtin_shufflevector(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
-  }
-  for (int i = 0; i < 4; ++i) {
-    const F32x16 a = s8[2 * i];
-    const F32x16 b = s8[2 * i + 1];
-    s4[i] =
-        __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27) +
-        __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
-  }
-  for (int i = 0; i < 2; ++i) {
-    const F32x16 a = s4[2 * i];
-    const F32x16 b = s4[2 * i + 1];
-    s2[i] =
-        __builtin_shufflevector(a, b, 0, 1, 4, 5, 8, 9, 12, 13, 16, 17, 20, 21, 24, 25, 28, 29) +
-        __builtin_shufflevector(a, b, 2, 3, 6, 7, 10, 11, 14, 15, 18, 19, 22, 23, 26, 27, 30, 31);
-  }
-  return __builtin_shufflevector(s2[0], s2[1], 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26,
-                                 28, 30) +
-         __builtin_shufflevector(s2[0], s2[1], 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27,
-                                 29, 31);
+// Integers of 8, 16 and 4 bits (low nibble first), one for each lane.
+DSV4_INLINE U32 load_u8(const std::byte* data) {
+#if defined(__AVX512F__)
+  return (U32)_mm512_maskz_cvtepu8_epi32(kAllLanes,
+                                         _mm_loadu_si128(reinterpret_cast<const __m128i*>(data)));
+#elif defined(__AVX2__)
+  return (U32)_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(data)));
+#else
+  return U32{static_cast<uint8_t>(data[0]), static_cast<uint8_t>(data[1]),
+             static_cast<uint8_t>(data[2]), static_cast<uint8_t>(data[3])};
+#endif
+}
+
+DSV4_INLINE U32 load_u16(const std::byte* data) {
+  uint16_t values [[gnu::vector_size(kLanes * 2)]];
+  std::memcpy(&values, data, sizeof(values));
+  return __builtin_convertvector(values, U32);
+}
+
+DSV4_INLINE U32 load_u4(const std::byte* data) {
+#if defined(__AVX512F__)
+  uint32_t word[2];
+  std::memcpy(word, data, sizeof(word));
+  const uint32_t a = word[0];
+  const uint32_t b = word[1];
+  const U32 words = {a, a, a, a, a, a, a, a, b, b, b, b, b, b, b, b};
+  return words >> U32{0, 4, 8, 12, 16, 20, 24, 28, 0, 4, 8, 12, 16, 20, 24, 28} & 15;
+#elif defined(__AVX2__)
+  uint32_t word;
+  std::memcpy(&word, data, sizeof(word));
+  return (U32{} + word) >> U32{0, 4, 8, 12, 16, 20, 24, 28} & 15;
+#else
+  const auto a = static_cast<uint32_t>(data[0]);
+  const auto b = static_cast<uint32_t>(data[1]);
+  return U32{a & 15, a >> 4, b & 15, b >> 4};
+#endif
+}
+
+// table[index] for each lane; the table has 8 entries.
+DSV4_INLINE F32 look_up(const float* table, U32 index) {
+#if defined(__AVX512F__)
+  const __m256 entries = _mm256_loadu_ps(table);
+  return (F32)_mm512_maskz_permutexvar_ps(kAllLanes, (__m512i)index,
+                                          _mm512_castps256_ps512(entries));
+#elif defined(__AVX2__)
+  return (F32)_mm256_permutevar8x32_ps(_mm256_loadu_ps(table), (__m256i)index);
+#else
+  return F32{table[index[0]], table[index[1]], table[index[2]], table[index[3]]};
+#endif
+}
+
+// The lanes of a register folded to four: first (i, i + 8), then (i, i + 4).
+DSV4_INLINE F32x4 fold(F32x4 v) { return v; }
+DSV4_INLINE F32x4 fold(F32x8 v) {
+  return __builtin_shufflevector(v, v, 0, 1, 2, 3) + __builtin_shufflevector(v, v, 4, 5, 6, 7);
+}
+#if defined(__AVX512F__)
+DSV4_INLINE F32x4 fold(F32 v) {
+  return fold(__builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7) +
+              __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15));
+}
+#endif
+
+// The sums of the lanes of four vectors, each as the tree (i, i + 2), (i, i + 1).
+DSV4_INLINE F32x4 sum_lanes(F32x4 a, F32x4 b, F32x4 c, F32x4 d) {
+  const F32x4 ab =
+      __builtin_shufflevector(a, b, 0, 1, 4, 5) + __builtin_shufflevector(a, b, 2, 3, 6, 7);
+  const F32x4 cd =
+      __builtin_shufflevector(c, d, 0, 1, 4, 5) + __builtin_shufflevector(c, d, 2, 3, 6, 7);
+  return __builtin_shufflevector(ab, cd, 0, 2, 4, 6) + __builtin_shufflevector(ab, cd, 1, 3, 5, 7);
 }
 
 }  // namespace

@@ -150,8 +150,8 @@ void RefOps::do_top_k(Matrix<const float> scores, std::span<const int64_t> count
   for (int64_t t = 0; t < ids.size(0); ++t) {
     std::vector<int32_t> all(static_cast<size_t>(counts[static_cast<size_t>(t)]));
     std::iota(all.begin(), all.end(), 0);
-    std::ranges::stable_sort(all,
-                             [&](int32_t a, int32_t b) { return rank_of(scores(t, a)) > rank_of(scores(t, b)); });
+    std::ranges::stable_sort(
+        all, [&](int32_t a, int32_t b) { return rank_of(scores(t, a)) > rank_of(scores(t, b)); });
     all.resize(std::min(all.size(), static_cast<size_t>(ids.size(1))));
     if (order == TopKOrder::kByIndex) std::ranges::sort(all);
     all.resize(static_cast<size_t>(ids.size(1)), -1);
