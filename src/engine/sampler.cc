@@ -1,0 +1,144 @@
+#include "engine/sampler.h"
+
+#include "base/error.h"
+#include "base/rng.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include <fmt/core.h>
+
+namespace dsv4 {
+namespace {
+
+constexpr uint64_t kSamplingStream = 1;
+
+// A NaN logit (a broken model) never wins.
+float comparable(float logit) {
+  return std::isnan(logit) ? -std::numeric_limits<float>::infinity() : logit;
+}
+
+bool more_probable(const TokenLogprob& a, const TokenLogprob& b) {
+  return a.logprob != b.logprob ? a.logprob > b.logprob : a.id < b.id;
+}
+
+// The lowest id of the largest logit.
+int32_t argmax(std::span<const float> logits) {
+  size_t best = 0;
+  for (size_t i = 1; i < logits.size(); ++i) {
+    if (comparable(logits[i]) > comparable(logits[best])) best = i;
+  }
+  return static_cast<int32_t>(best);
+}
+
+// All tokens with their log-probabilities.
+std::vector<TokenLogprob> log_softmax(std::span<const float> logits) {
+  double largest = -std::numeric_limits<double>::infinity();
+  for (const float logit : logits) largest = std::max(largest, double{comparable(logit)});
+  double sum = 0;
+  for (const float logit : logits) sum += std::exp(comparable(logit) - largest);
+  const double log_sum = std::isfinite(largest) ? largest + std::log(sum) : 0;
+  std::vector<TokenLogprob> tokens(logits.size());
+  for (size_t i = 0; i < logits.size(); ++i) {
+    tokens[i] = {static_cast<int32_t>(i), static_cast<float>(comparable(logits[i]) - log_sum)};
+  }
+  return tokens;
+}
+
+void apply_penalties(const SamplingParams& params, const TokenCounts& counts,
+                     std::vector<float>& logits) {
+  for (const auto& [id, count] : counts.counts()) {
+    float& logit = logits[static_cast<size_t>(id)];
+    logit = logit > 0 ? logit / params.repetition_penalty : logit * params.repetition_penalty;
+    if (count.reply == 0) continue;
+    logit -= params.presence_penalty;
+    logit -= params.frequency_penalty * static_cast<float>(count.reply);
+  }
+}
+
+// Keeps the most probable tokens by top_k, top_p and min_p; `tokens` is sorted, best first.
+void truncate(const SamplingParams& params, std::vector<TokenLogprob>& tokens) {
+  if (params.top_k > 0 && static_cast<size_t>(params.top_k) < tokens.size()) {
+    tokens.resize(static_cast<size_t>(params.top_k));
+  }
+  double total = 0;
+  for (const TokenLogprob& token : tokens) total += std::exp(double{token.logprob});
+  const double enough = double{params.top_p} * total;
+  const double floor = std::log(std::max(params.min_p, 0.0f)) + tokens.front().logprob;
+  double mass = 0;
+  size_t kept = 0;
+  while (kept < tokens.size() && (kept == 0 || (mass < enough && tokens[kept].logprob >= floor))) {
+    mass += std::exp(double{tokens[kept++].logprob});
+  }
+  if (params.top_p < 1 || params.min_p > 0) tokens.resize(kept);
+}
+
+int32_t draw(const std::vector<TokenLogprob>& tokens, uint64_t seed, int64_t position) {
+  double total = 0;
+  for (const TokenLogprob& token : tokens) total += std::exp(double{token.logprob});
+  double left = random_uniform(seed, kSamplingStream, static_cast<uint64_t>(position)) * total;
+  for (const TokenLogprob& token : tokens) {
+    left -= std::exp(double{token.logprob});
+    if (left < 0) return token.id;
+  }
+  return tokens.front().id;  // rounding at the very end, or no finite probability
+}
+
+void require(bool condition, const char* name, double value, const char* range) {
+  if (condition) return;
+  throw Error(ErrorCode::kInvalidInput, name, fmt::format("{} is not {}", value, range));
+}
+
+}  // namespace
+
+void SamplingParams::validate() const {
+  require(temperature >= 0 && temperature <= 100, "temperature", temperature, "in 0..100");
+  require(top_k >= 0, "top_k", static_cast<double>(top_k), "0 or more");
+  require(top_p > 0 && top_p <= 1, "top_p", top_p, "in (0, 1]");
+  require(min_p >= 0 && min_p <= 1, "min_p", min_p, "in [0, 1]");
+  require(repetition_penalty > 0 && repetition_penalty <= 100, "repetition_penalty",
+          repetition_penalty, "in (0, 100]");
+  require(std::fabs(frequency_penalty) <= 100, "frequency_penalty", frequency_penalty,
+          "in -100..100");
+  require(std::fabs(presence_penalty) <= 100, "presence_penalty", presence_penalty, "in -100..100");
+}
+
+void TokenCounts::add_prompt(std::span<const int32_t> ids) {
+  for (const int32_t id : ids) ++counts_[id].prompt;
+}
+
+SampledToken sample(std::span<const float> logits, const SamplingParams& params,
+                    const TokenCounts& counts, int64_t position) {
+  std::vector<float> adjusted(logits.begin(), logits.end());
+  for (const auto& [id, bias] : params.logit_bias) {
+    if (id >= 0 && static_cast<size_t>(id) < adjusted.size()) {
+      adjusted[static_cast<size_t>(id)] += bias;
+    }
+  }
+  apply_penalties(params, counts, adjusted);
+
+  SampledToken result;
+  if (params.temperature == 0) {
+    result.id = argmax(adjusted);
+  } else {
+    for (float& logit : adjusted) logit /= params.temperature;
+    std::vector<TokenLogprob> tokens = log_softmax(adjusted);
+    const bool all = params.top_k == 0 && params.top_p >= 1 && params.min_p <= 0;
+    if (!all) {
+      std::ranges::sort(tokens, more_probable);
+      truncate(params, tokens);
+    }
+    result.id = draw(tokens, params.seed, position);
+  }
+
+  if (params.n_logprobs < 0) return result;
+  std::vector<TokenLogprob> own = log_softmax(logits);
+  result.logprob = own[static_cast<size_t>(result.id)].logprob;
+  const auto n_top = std::min(static_cast<size_t>(params.n_logprobs), own.size());
+  std::ranges::partial_sort(own, own.begin() + static_cast<int64_t>(n_top), more_probable);
+  result.top.assign(own.begin(), own.begin() + static_cast<int64_t>(n_top));
+  return result;
+}
+
+}  // namespace dsv4

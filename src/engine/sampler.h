@@ -1,0 +1,61 @@
+// Logits to a token: biases, penalties, temperature, truncation, one counter-based draw.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+namespace dsv4 {
+
+// Applied in the order of the fields.
+struct SamplingParams {
+  std::map<int32_t, float> logit_bias = {};  // added to logits
+  float repetition_penalty = 1;              // > 1 weakens tokens of prompt and reply
+  float frequency_penalty = 0;               // subtracted per occurrence in the reply
+  float presence_penalty = 0;                // subtracted once for a token of the reply
+  float temperature = 1;                     // 0: the largest logit
+  int64_t top_k = 0;                         // 0: all
+  float top_p = 1;                           // smallest set of at least this probability
+  float min_p = 0;                           // relative to the most probable token
+  uint64_t seed = 0;
+  int64_t n_logprobs = 0;  // alternatives to report
+
+  // Throws Error(kInvalidInput) naming the parameter that is out of its range.
+  void validate() const;
+};
+
+struct TokenLogprob {
+  int32_t id = 0;
+  float logprob = 0;
+};
+
+struct SampledToken {
+  int32_t id = 0;
+  float logprob = 0;                   // under the model's own distribution
+  std::vector<TokenLogprob> top = {};  // n_logprobs most probable, best first
+};
+
+// Counts what penalties depend on. Used by one sequence.
+class TokenCounts {
+ public:
+  void add_prompt(std::span<const int32_t> ids);
+  void add_reply(int32_t id) { ++counts_[id].reply; }
+
+  struct Count {
+    int64_t prompt = 0;
+    int64_t reply = 0;
+  };
+  const std::unordered_map<int32_t, Count>& counts() const { return counts_; }
+
+ private:
+  std::unordered_map<int32_t, Count> counts_;
+};
+
+// Chooses the token for `position`. The draw depends on (seed, position) only, so that the same
+// request gives the same text whatever else runs. Equal logits: the lower id wins.
+SampledToken sample(std::span<const float> logits, const SamplingParams& params,
+                    const TokenCounts& counts, int64_t position);
+
+}  // namespace dsv4

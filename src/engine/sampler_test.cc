@@ -1,0 +1,124 @@
+#include "engine/sampler.h"
+
+#include "base/error.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <set>
+#include <vector>
+
+namespace dsv4 {
+namespace {
+
+const std::vector<float> kLogits = {1.0f, 3.0f, 2.0f, 3.0f, -1.0f};
+
+int32_t pick(const std::vector<float>& logits, const SamplingParams& params, int64_t position = 0,
+             const TokenCounts& counts = {}) {
+  return sample(logits, params, counts, position).id;
+}
+
+// How often each id is drawn over many positions.
+std::vector<double> frequencies(const SamplingParams& params, int n) {
+  std::vector<double> counts(kLogits.size(), 0);
+  for (int position = 0; position < n; ++position) {
+    counts[static_cast<size_t>(pick(kLogits, params, position))] += 1.0 / n;
+  }
+  return counts;
+}
+
+std::set<int32_t> support(const SamplingParams& params) {
+  std::set<int32_t> ids;
+  for (int position = 0; position < 2000; ++position) ids.insert(pick(kLogits, params, position));
+  return ids;
+}
+
+TEST(Sampler, greedy_takes_the_first_of_the_largest) {
+  EXPECT_EQ(pick(kLogits, {.temperature = 0}), 1);
+}
+
+TEST(Sampler, draws_follow_the_softmax_at_each_temperature) {
+  for (const float temperature : {0.5f, 1.0f, 2.0f}) {
+    const std::vector<double> seen = frequencies({.temperature = temperature}, 40000);
+    double total = 0;
+    for (const float logit : kLogits) total += std::exp(logit / temperature);
+    for (size_t i = 0; i < kLogits.size(); ++i) {
+      EXPECT_NEAR(seen[i], std::exp(kLogits[i] / temperature) / total, 0.01) << i;
+    }
+  }
+}
+
+TEST(Sampler, a_draw_depends_on_seed_and_position_only) {
+  int differences = 0;
+  for (int64_t position = 0; position < 200; ++position) {
+    EXPECT_EQ(pick(kLogits, {.seed = 7}, position), pick(kLogits, {.seed = 7}, position));
+    differences += pick(kLogits, {.seed = 7}, position) != pick(kLogits, {.seed = 8}, position);
+  }
+  EXPECT_GT(differences, 40);
+}
+
+TEST(Sampler, truncation_keeps_the_most_probable) {
+  EXPECT_EQ(support({.top_k = 1}), (std::set<int32_t>{1}));
+  EXPECT_EQ(support({.top_k = 3}), (std::set<int32_t>{1, 2, 3}));
+  // Probabilities are .40 .40 .15 .05 .01 of ids 1 3 2 0 4.
+  EXPECT_EQ(support({.top_p = 0.3f}), (std::set<int32_t>{1}));
+  EXPECT_EQ(support({.top_p = 0.5f}), (std::set<int32_t>{1, 3}));
+  EXPECT_EQ(support({.top_p = 0.9f}), (std::set<int32_t>{1, 2, 3}));
+  EXPECT_EQ(support({.min_p = 0.9f}), (std::set<int32_t>{1, 3}));
+  EXPECT_EQ(support({.min_p = 0.2f}), (std::set<int32_t>{1, 2, 3}));
+  EXPECT_EQ(support({}), (std::set<int32_t>{0, 1, 2, 3, 4}));
+}
+
+TEST(Sampler, penalties_and_biases_move_logits) {
+  TokenCounts counts;
+  counts.add_prompt(std::vector<int32_t>{1});
+  counts.add_reply(3);
+  counts.add_reply(3);
+  const auto greedy = [&](SamplingParams params) {
+    params.temperature = 0;
+    return pick(kLogits, params, 0, counts);
+  };
+  EXPECT_EQ(greedy({}), 1);
+  EXPECT_EQ(greedy({.repetition_penalty = 2}), 2);  // 1 and 3 have been seen
+  EXPECT_EQ(greedy({.presence_penalty = -1}), 3);   // only the reply counts
+  EXPECT_EQ(greedy({.frequency_penalty = -0.1f}), 3);
+  EXPECT_EQ(greedy({.logit_bias = {{4, 10.0f}}}), 4);
+  EXPECT_EQ(greedy({.logit_bias = {{1, -100.0f}, {99, 5.0f}}}), 3);
+}
+
+TEST(Sampler, reports_log_probabilities_of_the_model) {
+  const SampledToken token = sample(kLogits, {.temperature = 0, .n_logprobs = 2}, {}, 0);
+  double total = 0;
+  for (const float logit : kLogits) total += std::exp(logit);
+  EXPECT_NEAR(token.logprob, 3 - std::log(total), 1e-6);
+  ASSERT_EQ(token.top.size(), 2u);
+  EXPECT_EQ(token.top[0].id, 1);
+  EXPECT_EQ(token.top[1].id, 3);
+}
+
+TEST(Sampler, survives_broken_logits) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const float inf = std::numeric_limits<float>::infinity();
+  for (const std::vector<float>& logits :
+       {std::vector<float>{nan, nan}, {inf, inf}, {-inf, -inf}, {nan, 1.0f}, {inf, 0.0f}}) {
+    for (const float temperature : {0.0f, 1.0f}) {
+      const int32_t id = pick(logits, {.temperature = temperature, .top_k = 2, .top_p = 0.9f});
+      EXPECT_TRUE(id == 0 || id == 1);
+    }
+  }
+  EXPECT_EQ(pick({nan, 1.0f}, {.temperature = 0}), 1);
+}
+
+TEST(Sampler, refuses_parameters_out_of_range) {
+  for (const SamplingParams& params :
+       {SamplingParams{.temperature = -1}, SamplingParams{.top_p = 0}, SamplingParams{.min_p = 2},
+        SamplingParams{.repetition_penalty = 0}, SamplingParams{.top_k = -1},
+        SamplingParams{.temperature = std::numeric_limits<float>::quiet_NaN()}}) {
+    EXPECT_THROW(params.validate(), Error);
+  }
+  EXPECT_NO_THROW(SamplingParams{}.validate());
+}
+
+}  // namespace
+}  // namespace dsv4
