@@ -17,4 +17,6 @@ enum ExitCode {
   kInterrupted = 130
 };
 
+void add_logits(CLI::App& app);
+
 }  // namespace dsv4::cli

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <map>
 #include <span>
 #include <string>
 #include <string_view>
@@ -41,6 +42,10 @@ class Checkpoint {
   std::string describe(const StoredTensor& tensor) const;
 
  private:
+  void add_file(const std::filesystem::path& path);
+  void check_index(const std::map<std::string, std::string>& index,
+                   const std::filesystem::path& index_path) const;
+
   std::vector<MappedFile> files_;
   std::vector<StoredTensor> tensors_;
   std::unordered_map<std::string_view, size_t> by_name_;  // keys view tensors_' names

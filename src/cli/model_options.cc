@@ -1,0 +1,124 @@
+#include "cli/model_options.h"
+
+#include "base/error.h"
+#include "kernels/cpu/cpu_ops.h"
+
+#include <CLI/CLI.hpp>
+
+#include <charconv>
+
+#include <fmt/core.h>
+
+namespace dsv4::cli {
+namespace {
+
+// A whole number or decimal from all of `text`.
+template <typename T>
+T parse_number(std::string_view text, const char* what) {
+  T value{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size()) {
+    throw Error(ErrorCode::kInvalidInput, what, fmt::format("'{}' is not a number", text));
+  }
+  return value;
+}
+
+std::string_view trim(std::string_view text) {
+  while (!text.empty() && std::isspace(static_cast<unsigned char>(text.front()))) {
+    text.remove_prefix(1);
+  }
+  while (!text.empty() && std::isspace(static_cast<unsigned char>(text.back()))) {
+    text.remove_suffix(1);
+  }
+  return text;
+}
+
+ModelOptions model_options(const ModelArgs& args) {
+  ModelOptions options;
+  options.numerics = args.numerics == "official" ? Numerics::kOfficial : Numerics::kExact;
+  options.max_batch_tokens = args.chunk;
+  options.context = args.context;
+  return options;
+}
+
+}  // namespace
+
+void ModelArgs::add_to(CLI::App& command) {
+  command.add_option("-m,--model", path, "Model folder")->required()->type_name("DIR");
+  command
+      .add_option("--numerics", numerics,
+                  "exact: float32 everywhere; official: all roundings of the released code")
+      ->check(CLI::IsMember({"exact", "official"}))
+      ->capture_default_str();
+  command.add_option("--threads", threads, "Threads; 0 is one per core")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
+  command.add_option("--context", context, "Context length; 0 is the model's own")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 24))
+      ->capture_default_str();
+  command.add_option("--chunk", chunk, "Tokens of a prompt in one forward pass")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 16))
+      ->capture_default_str();
+}
+
+void SamplingArgs::add_to(CLI::App& command) {
+  command.add_option("--temperature", params.temperature, "0 always takes the likeliest token")
+      ->capture_default_str();
+  command.add_option("--top-k", params.top_k, "Keep the k likeliest tokens; 0 keeps all")
+      ->capture_default_str();
+  command.add_option("--top-p", params.top_p, "Keep the likeliest tokens of this probability")
+      ->capture_default_str();
+  command.add_option("--min-p", params.min_p, "Drop tokens below this share of the likeliest")
+      ->capture_default_str();
+  command
+      .add_option("--repetition-penalty", params.repetition_penalty,
+                  "Weakens tokens of prompt and reply")
+      ->capture_default_str();
+  command
+      .add_option("--frequency-penalty", params.frequency_penalty,
+                  "Weakens tokens of the reply, each time")
+      ->capture_default_str();
+  command
+      .add_option("--presence-penalty", params.presence_penalty,
+                  "Weakens tokens of the reply, once")
+      ->capture_default_str();
+  command.add_option("--logit-bias", logit_bias, "Adds BIAS to the logit of token ID; repeatable")
+      ->type_name("ID=BIAS");
+  command.add_option("--seed", params.seed, "Same seed, same text")->capture_default_str();
+}
+
+SamplingParams SamplingArgs::get() const {
+  SamplingParams result = params;
+  for (const std::string& entry : logit_bias) {
+    const size_t equals = entry.find('=');
+    if (equals == std::string::npos) {
+      throw Error(ErrorCode::kInvalidInput, "--logit-bias",
+                  fmt::format("'{}' is not of the form ID=BIAS", entry));
+    }
+    const auto id =
+        parse_number<int32_t>(std::string_view(entry).substr(0, equals), "--logit-bias");
+    result.logit_bias[id] =
+        parse_number<float>(std::string_view(entry).substr(equals + 1), "--logit-bias");
+  }
+  result.validate();
+  return result;
+}
+
+LoadedModel::LoadedModel(const ModelArgs& args)
+    : pool_(args.threads),
+      ops_(make_cpu_ops(pool_)),
+      model_(args.path, *ops_, model_options(args)) {}
+
+std::vector<int32_t> parse_ids(const std::string& text) {
+  std::vector<int32_t> ids;
+  size_t begin = 0;
+  while (begin <= text.size()) {
+    const size_t end = std::min(text.find(',', begin), text.size());
+    const std::string_view entry = trim(std::string_view(text).substr(begin, end - begin));
+    ids.push_back(parse_number<int32_t>(entry, "--ids"));
+    begin = end + 1;
+  }
+  return ids;
+}
+
+}  // namespace dsv4::cli

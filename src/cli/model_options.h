@@ -1,0 +1,55 @@
+// Options that every command with a model has, and the loaded model that they describe.
+#pragma once
+
+#include "base/thread_pool.h"
+#include "engine/sampler.h"
+#include "kernels/ops.h"
+#include "model/model.h"
+
+#include <memory>
+#include <string>
+
+namespace CLI {
+class App;
+}
+
+namespace dsv4::cli {
+
+struct ModelArgs {
+  std::string path;
+  std::string numerics = "exact";
+  int threads = 0;      // 0: all cores
+  int64_t context = 0;  // 0: as config.json says
+  int64_t chunk = 512;  // tokens of one forward pass
+
+  // --model, --numerics, --threads, --context, --chunk
+  void add_to(CLI::App& command);
+};
+
+// --temperature, --top-k, ... --seed, --logit-bias
+struct SamplingArgs {
+  SamplingParams params;
+  std::vector<std::string> logit_bias;  // "ID=BIAS"
+
+  void add_to(CLI::App& command);
+  // Parses logit_bias and checks ranges. Throws Error(kInvalidInput).
+  SamplingParams get() const;
+};
+
+// A model with the threads and operations that it runs on.
+class LoadedModel {
+ public:
+  explicit LoadedModel(const ModelArgs& args);
+  Model& operator*() { return model_; }
+  Model* operator->() { return &model_; }
+
+ private:
+  ThreadPool pool_;
+  std::unique_ptr<Ops> ops_;
+  Model model_;
+};
+
+// Ids from "1,2,3". Throws Error(kInvalidInput) naming the entry that is not a number.
+std::vector<int32_t> parse_ids(const std::string& text);
+
+}  // namespace dsv4::cli

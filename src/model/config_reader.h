@@ -1,0 +1,108 @@
+// Reading of config.json members with aliases, ranges and errors that name the key. Only the
+// config*.cc files include this.
+#pragma once
+
+#include "base/error.h"
+
+#include <cmath>
+#include <initializer_list>
+#include <string>
+#include <string_view>
+
+#include <fmt/core.h>
+#include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
+
+namespace dsv4 {
+
+class ConfigReader {
+ public:
+  using Names = std::initializer_list<const char*>;
+
+  ConfigReader(const nlohmann::json& object, std::string where)
+      : object_(object), where_(std::move(where)) {}
+
+  // The first of the names that is there and not null, else nullptr.
+  const nlohmann::json* find(Names names) const {
+    for (const char* name : names) {
+      const auto found = object_.find(name);
+      if (found != object_.end() && !found->is_null()) return &*found;
+    }
+    return nullptr;
+  }
+
+  // The member as a reader of its own; an empty object where it is absent.
+  ConfigReader child(const char* name) const {
+    static const nlohmann::json kEmpty = nlohmann::json::object();
+    const nlohmann::json* value = find({name});
+    if (value != nullptr && !value->is_object()) refuse(name, "expected an object");
+    return {value != nullptr ? *value : kEmpty, fmt::format("{}: {}", where_, name)};
+  }
+
+  // A whole number in [low, high]; also when written as 16.0.
+  int64_t integer(Names names, int64_t low, int64_t high) const {
+    return check_integer(required(names), *names.begin(), low, high);
+  }
+  int64_t integer_or(Names names, int64_t fallback, int64_t low, int64_t high) const {
+    const nlohmann::json* value = find(names);
+    return value == nullptr ? fallback : check_integer(*value, *names.begin(), low, high);
+  }
+
+  // A finite number in [low, high].
+  double number(Names names, double low, double high) const {
+    return check_number(required(names), *names.begin(), low, high);
+  }
+  double number_or(Names names, double fallback, double low, double high) const {
+    const nlohmann::json* value = find(names);
+    return value == nullptr ? fallback : check_number(*value, *names.begin(), low, high);
+  }
+
+  // Refuses a member that is there with another value than the one this program implements.
+  void expect(Names names, const nlohmann::json& only) const {
+    const nlohmann::json* value = find(names);
+    if (value == nullptr || *value == only) return;
+    throw Error(
+        ErrorCode::kUnsupported, where_,
+        fmt::format("{} is {}, dsv4 supports {} only", *names.begin(), value->dump(), only.dump()));
+  }
+
+  [[noreturn]] void refuse(std::string_view name, const std::string& message) const {
+    throw Error(ErrorCode::kInvalidInput, where_, fmt::format("{}: {}", name, message));
+  }
+
+  int64_t check_integer(const nlohmann::json& value, std::string_view name, int64_t low,
+                        int64_t high) const {
+    const double number =
+        check_number(value, name, static_cast<double>(low), static_cast<double>(high));
+    if (number != std::floor(number)) refuse(name, fmt::format("{} is not a whole number", number));
+    return static_cast<int64_t>(number);
+  }
+
+ private:
+  const nlohmann::json& required(Names names) const {
+    const nlohmann::json* value = find(names);
+    if (value == nullptr) refuse(*names.begin(), missing(names));
+    return *value;
+  }
+
+  static std::string missing(Names names) {
+    return names.size() == 1 ? std::string("is missing")
+                             : fmt::format("is missing (also known as {})",
+                                           fmt::join(names.begin() + 1, names.end(), ", "));
+  }
+
+  double check_number(const nlohmann::json& value, std::string_view name, double low,
+                      double high) const {
+    if (!value.is_number()) refuse(name, "expected a number");
+    const auto number = value.get<double>();
+    if (!(number >= low && number <= high)) {
+      refuse(name, fmt::format("{} is outside {} to {}", number, low, high));
+    }
+    return number;
+  }
+
+  const nlohmann::json& object_;
+  std::string where_;
+};
+
+}  // namespace dsv4
