@@ -3,14 +3,15 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "text/string_index.h"
 #include "text/unicode.h"
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <charconv>
 #include <limits>
 #include <optional>
-#include <unordered_map>
 
 namespace dsv4 {
 
@@ -42,24 +43,32 @@ double out_of_range_value(std::string_view number) {
   return negative ? -value : value;
 }
 
-// Of a repeated key the first position and the last value stay.
+// Of a repeated key the first position and the last value stay. Sorting finds the repetitions: a
+// hash table would be slow for keys that were chosen to collide.
 void merge_repeated_keys(Json::Object& members) {
-  constexpr size_t kFewMembers = 8;
+  struct Item {
+    uint64_t beginning;
+    size_t index;
+  };
+  std::vector<Item> items(members.size());
+  for (size_t i = 0; i < members.size(); ++i) {
+    items[i] = {string_beginning(members[i].key), i};
+  }
+  std::sort(items.begin(), items.end(), [&](const Item& a, const Item& b) {
+    if (a.beginning != b.beginning) return a.beginning < b.beginning;
+    const int order = members[a.index].key.compare(members[b.index].key);
+    return order != 0 ? order < 0 : a.index < b.index;
+  });
   std::vector<bool> repeated(members.size());
   bool any = false;
-  std::unordered_map<std::string_view, size_t> first_of;
-  const auto first_index = [&](size_t i) {
-    if (members.size() > kFewMembers) return first_of.try_emplace(members[i].key, i).first->second;
-    size_t first = 0;
-    while (members[first].key != members[i].key) ++first;
-    return first;
-  };
-  if (members.size() > kFewMembers) first_of.reserve(members.size());
-  for (size_t i = 0; i < members.size(); ++i) {
-    const size_t first = first_index(i);
-    if (first == i) continue;
-    members[first].value = std::move(members[i].value);
-    repeated[i] = any = true;
+  size_t first = 0;  // the item with the first position of the current key
+  for (size_t i = 1; i < items.size(); ++i) {
+    if (members[items[i].index].key != members[items[first].index].key) {
+      first = i;
+      continue;
+    }
+    members[items[first].index].value = std::move(members[items[i].index].value);
+    repeated[items[i].index] = any = true;
   }
   if (!any) return;
   size_t n_kept = 0;
