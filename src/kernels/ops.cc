@@ -16,6 +16,12 @@ void check_lists(const RowLists& lists, int64_t n_tokens) {
   }
 }
 
+// Kernels walk through the heads of a token without a stride.
+template <typename T>
+void check_heads(View<T, 3> x) {
+  CHECK(x.size(1) <= 1 || x.stride(1) == x.size(2), x.stride(1), x.size(2));
+}
+
 template <typename A, typename B>
 void check_same_shape(const A& a, const B& b) {
   CHECK(a.shape() == b.shape(), a.size(0), b.size(0), a.size(1), b.size(1));
@@ -53,6 +59,7 @@ void Ops::hyper_connection_maps(Matrix<const float> m, const HyperConnectionPara
   CHECK(static_cast<int64_t>(params.base.size()) == m.size(1), params.base.size());
   CHECK(pre.size(0) == n && post.size(0) == n && mix.size(0) == n, n);
   CHECK(post.size(1) == h && mix.size(1) == h && mix.size(2) == h, h);
+  check_heads(mix);
   if (n > 0) do_hyper_connection_maps(m, params, pre, post, mix);
 }
 
@@ -98,6 +105,7 @@ void Ops::indexer_scores(View<const float, 3> q, Matrix<const float> w, const Ro
   for (int64_t t = 0; t < q.size(0); ++t) {
     CHECK(static_cast<int64_t>(keys.of(t).size()) <= score.size(1), score.size(1));
   }
+  check_heads(q);
   if (!score.empty()) do_indexer_scores(q, w, keys, rounding, score);
 }
 
@@ -114,6 +122,8 @@ void Ops::attend(View<const float, 3> q, const RowLists& keys, std::span<const f
   check_same_shape(q, o);
   CHECK(static_cast<int64_t>(sink.size()) == q.size(1), sink.size(), q.size(1));
   check_lists(keys, q.size(0));
+  check_heads(q);
+  check_heads(o);
   if (!q.empty()) do_attend(q, keys, sink, scale, rounding, o);
 }
 

@@ -2,8 +2,10 @@
 // report, and the arithmetic. RefOps (ref/) is the specification: naive loops, double accumulators.
 // CpuOps (cpu/) is fast. Public functions check shapes once (ops.cc) and call the implementation.
 //
-// All activations are float32. Two promises of CpuOps that the engine builds on: a row of a result
-// depends on its own inputs only, and neither the number of rows nor of threads changes its bits.
+// All activations are float32. Rows may be apart from each other; the heads of a token (mix, q, o)
+// are contiguous where an operation reads them as a whole. Two promises of CpuOps that the engine
+// builds on: a row of a result depends on its own inputs only, and neither the number of rows nor
+// of threads changes its bits.
 #pragma once
 
 #include "quant/quant_matrix.h"

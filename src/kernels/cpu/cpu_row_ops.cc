@@ -139,7 +139,7 @@ void CpuOps::do_hadamard(Matrix<float> x) {
 void CpuOps::do_top_k(Matrix<const float> scores, std::span<const int64_t> counts, TopKOrder order,
                       Matrix<int32_t> ids) {
   for_each_row(ids.size(0), 16 * scores.size(1), [&](int64_t t) {
-    top_k_row(&scores(t, 0), counts[static_cast<size_t>(t)], order,
+    top_k_row(scores.data() + t * scores.stride(0), counts[static_cast<size_t>(t)], order,
               {&ids(t, 0), static_cast<size_t>(ids.size(1))});
   });
 }

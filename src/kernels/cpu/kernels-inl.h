@@ -121,7 +121,7 @@ static void linear(const float* x, int64_t x_stride, int64_t n, const QuantMatri
   alignas(64) float tile[kTileRows * kBlock];
   for (int64_t row = row_begin; row < row_end; row += kTileRows) {
     const int64_t n_rows = smaller(kTileRows, row_end - row);
-    for (int64_t k = 0; k < w.cols; k += kBlock) {
+    for (int64_t k = 0; k == 0 || k < w.cols; k += kBlock) {  // once, for the sum of nothing
       const int64_t n_cols = smaller(kBlock, w.cols - k);
       for (int64_t r = 0; r < n_rows; ++r) decode_row(w, row + r, k, n_cols, tile + r * kBlock);
       for (int64_t r = n_rows; r < kTileRows; ++r) std::memset(tile + r * kBlock, 0, n_cols * 4);
@@ -135,7 +135,7 @@ static void linear(const float* x, int64_t x_stride, int64_t n, const QuantMatri
 // out[i * 4 + j] = a[i] . rows[j] for up to 4 x 4 vectors of any length n.
 DSV4_INLINE void dot_rows(const float* a, int64_t a_stride, int64_t n_a, const float* const* rows,
                           int64_t n_rows, int64_t n, float (&out)[16]) {
-  for (int64_t k = 0; k < n; k += kBlock) {
+  for (int64_t k = 0; k == 0 || k < n; k += kBlock) {
     const float* u[4];
     const float* v[4];
     for (int64_t i = 0; i < 4; ++i) {  // missing ones repeat the last; their sums are not used
@@ -160,7 +160,7 @@ static void indexer_scores(const float* q, const float* w, int64_t n_heads, int6
       dot_rows(q + h * d, d, n_a, keys + j, n_rows, d, dots);
       for (int64_t i = 0; i < n_a; ++i) {
         for (int64_t r = 0; r < n_rows; ++r) {
-          const float similarity = dots[i * 4 + r] > 0 ? dots[i * 4 + r] : 0;
+          const float similarity = dots[i * 4 + r] < 0 ? 0 : dots[i * 4 + r];  // keeps NaN
           total[r] += round_bf16 ? round_to_bf16(round_to_bf16(similarity) * w[h + i])
                                  : similarity * w[h + i];
         }
