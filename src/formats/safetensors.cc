@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 #include <unordered_set>
+#include <utility>
 
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
@@ -17,12 +18,22 @@ namespace dsv4 {
 namespace {
 
 constexpr uint64_t kLengthBytes = 8;
-// The header of a model with 100,000 tensors has some 20 MB.
-constexpr uint64_t kMaxHeaderBytes = uint64_t{1} << 30;
+// The format's own library has this limit; a shard with 70,000 tensors has some 10 MB.
+constexpr uint64_t kMaxHeaderBytes = 100'000'000;
 constexpr size_t kMaxDims = 8;
+constexpr uint64_t kMaxExtent = uint64_t{1} << 48;
 
 Error invalid(const std::string& where, const std::string& message) {
   return Error(ErrorCode::kInvalidInput, where, message);
+}
+
+Error io_error(const std::string& path, const char* action) {
+  return Error(ErrorCode::kIo, path, fmt::format("cannot {}: {}", action, std::strerror(errno)));
+}
+
+// Names end up in messages, which are one line.
+bool is_printable(std::string_view text) {
+  return std::ranges::none_of(text, [](unsigned char c) { return c < 0x20 || c == 0x7F; });
 }
 
 // Gathers the header as it is parsed: {"name": {"dtype": ..., "shape": [...], "data_offsets":
@@ -43,7 +54,7 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
     --depth_;
     if (depth_ != 1 || in_metadata_) return true;
     if (!seen_dtype_ || !seen_shape_ || offsets_.size() != 2) {
-      return fail("dtype, shape or data_offsets is missing");
+      return fail("dtype, shape or data_offsets is missing or incomplete");
     }
     entry_.begin = offsets_[0];
     entry_.end = offsets_[1];
@@ -52,15 +63,15 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
   }
 
   bool key(std::string& name) override {
+    if (!is_printable(name)) return fail("a key has control characters");
     field_ = name;
-    if (depth_ != 1) return true;
-    if (!names_.insert(name).second) return fail(fmt::format("'{}' appears twice", name));
+    if (depth_ != 1) return in_metadata_ || first_of_field() || fail(name + " appears twice");
     entry_ = TensorEntry{};
     entry_.name = name;
     offsets_.clear();
-    seen_dtype_ = seen_shape_ = false;
+    seen_dtype_ = seen_shape_ = seen_offsets_ = false;
     in_metadata_ = name == "__metadata__";
-    return true;
+    return names_.insert(name).second || fail("appears twice");
   }
 
   bool string(std::string& value) override {
@@ -70,16 +81,17 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
     }
     if (depth_ != 2 || field_ != "dtype" || in_array_) return unexpected();
     const auto dtype = dtype_from_name(value);
-    if (!dtype) return fail(fmt::format("type '{}' is not known", value));
+    if (!dtype) {
+      return fail(is_printable(value) ? fmt::format("type '{}' is not known", value)
+                                      : "its type is not known");
+    }
     entry_.dtype = *dtype;
-    seen_dtype_ = true;
     return true;
   }
 
   bool start_array(size_t) override {
     const bool known = depth_ == 2 && (field_ == "shape" || field_ == "data_offsets");
     if (in_metadata_ || in_array_ || !known) return unexpected();
-    seen_shape_ = seen_shape_ || field_ == "shape";
     in_array_ = true;
     return true;
   }
@@ -92,8 +104,10 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
   bool number_unsigned(uint64_t value) override {
     if (!in_array_) return unexpected();
     if (field_ == "shape") {
-      if (value > uint64_t{1} << 48 || entry_.shape.size() == kMaxDims)
-        return fail("impossible shape");
+      if (value > kMaxExtent) return fail(fmt::format("a dimension of {} is impossible", value));
+      if (entry_.shape.size() == kMaxDims) {
+        return fail(fmt::format("has more than {} dimensions", kMaxDims));
+      }
       entry_.shape.push_back(static_cast<int64_t>(value));
     } else {
       if (offsets_.size() == 2) return fail("data_offsets has more than two numbers");
@@ -102,7 +116,7 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
     return true;
   }
 
-  bool number_integer(int64_t) override { return fail("a negative number"); }
+  bool number_integer(int64_t) override { return fail(field_ + " has a negative number"); }
   bool number_float(double, const std::string&) override { return unexpected(); }
   bool boolean(bool) override { return unexpected(); }
   bool null() override { return unexpected(); }
@@ -113,8 +127,17 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
   }
 
  private:
+  // Marks dtype, shape or data_offsets as seen; false when it was. Others fail at their value.
+  bool first_of_field() {
+    bool* seen = field_ == "dtype"          ? &seen_dtype_
+                 : field_ == "shape"        ? &seen_shape_
+                 : field_ == "data_offsets" ? &seen_offsets_
+                                            : nullptr;
+    return seen == nullptr || !std::exchange(*seen, true);
+  }
+
   bool fail(const std::string& message) {
-    problem_ = fmt::format("tensor {}: {}", entry_.name, message);
+    problem_ = entry_.name.empty() ? message : fmt::format("tensor {}: {}", entry_.name, message);
     return false;
   }
   bool unexpected() { return fail(fmt::format("unexpected value of '{}'", field_)); }
@@ -130,6 +153,7 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
   bool in_array_ = false;
   bool seen_dtype_ = false;
   bool seen_shape_ = false;
+  bool seen_offsets_ = false;
 };
 
 // Bytes of a tensor, or nothing when they exceed what a file can hold.
@@ -148,10 +172,15 @@ void check_ranges(SafetensorsHeader& header, uint64_t data_begin, uint64_t file_
     const std::string tensor = fmt::format("{}: tensor {}", where, entry.name);
     uint64_t expected = 0;
     if (!tensor_bytes(entry, expected)) throw invalid(tensor, "its shape overflows");
-    if (entry.begin > entry.end || entry.end > file_bytes - data_begin) {
+    if (entry.begin > entry.end) {
+      throw invalid(
+          tensor, fmt::format("data_offsets run backwards, from {} to {}", entry.begin, entry.end));
+    }
+    if (entry.end > file_bytes - data_begin) {
       throw invalid(tensor,
-                    fmt::format("bytes {} to {} reach beyond the end of the file at byte {}",
-                                entry.begin, entry.end, file_bytes));
+                    fmt::format("needs bytes {} to {} of the data section at byte {}, the file "
+                                "ends at byte {}; it is truncated",
+                                entry.begin, entry.end, data_begin, file_bytes));
     }
     if (entry.end - entry.begin != expected) {
       throw invalid(tensor, fmt::format("type and shape need {} bytes, data_offsets give {}",
@@ -176,6 +205,7 @@ void check_ranges(SafetensorsHeader& header, uint64_t data_begin, uint64_t file_
 
 SafetensorsHeader parse_safetensors_header(std::span<const std::byte> file, uint64_t file_bytes,
                                            const std::string& where) {
+  CHECK(file.size() <= file_bytes, file.size(), file_bytes);
   uint64_t length = 0;
   if (file.size() < kLengthBytes) {
     throw invalid(where,
@@ -190,8 +220,9 @@ SafetensorsHeader parse_safetensors_header(std::span<const std::byte> file, uint
   SafetensorsHeader header;
   HeaderReader reader(header);
   const auto* text = reinterpret_cast<const char*>(file.data() + kLengthBytes);
-  if (length == 0 || text[0] != '{')
+  if (length == 0 || text[0] != '{') {
     throw invalid(where, "byte 8: the header is not a JSON object");
+  }
   if (!nlohmann::json::sax_parse(text, text + length, &reader)) {
     throw invalid(where, reader.problem());
   }
@@ -199,47 +230,49 @@ SafetensorsHeader parse_safetensors_header(std::span<const std::byte> file, uint
   return header;
 }
 
-SafetensorsWriter::SafetensorsWriter(std::filesystem::path path, std::vector<Declaration> tensors,
+SafetensorsWriter::SafetensorsWriter(std::filesystem::path path)
+    : path_(std::move(path)), part_path_(path_.string() + ".part") {
+  file_ = std::fopen(part_path_.c_str(), "wb");
+  if (file_ == nullptr) throw io_error(part_path_, "create");
+}
+
+// Delegates, so that the destructor cleans up when writing the header fails.
+SafetensorsWriter::SafetensorsWriter(std::filesystem::path path,
+                                     const std::vector<Declaration>& tensors,
                                      const std::map<std::string, std::string>& metadata)
-    : path_(std::move(path)) {
+    : SafetensorsWriter(std::move(path)) {
   nlohmann::ordered_json header = nlohmann::ordered_json::object();
   if (!metadata.empty()) header["__metadata__"] = metadata;
   // push_back keeps the declared order without a search per name, which large files would feel.
   auto& members = header.get_ref<nlohmann::ordered_json::object_t&>();
+  uint64_t data_bytes = 0;
   for (const Declaration& tensor : tensors) {
     uint64_t bytes = dtype_bytes(tensor.dtype);
     for (const int64_t extent : tensor.shape) bytes *= static_cast<uint64_t>(extent);
     members.push_back({tensor.name,
                        {{"dtype", dtype_name(tensor.dtype)},
                         {"shape", tensor.shape},
-                        {"data_offsets", {expected_bytes_, expected_bytes_ + bytes}}}});
-    expected_bytes_ += bytes;
+                        {"data_offsets", {data_bytes, data_bytes + bytes}}}});
+    data_bytes += bytes;
   }
   std::string text = header.dump();
   text.resize((text.size() + 7) / 8 * 8, ' ');  // aligns the data
   const uint64_t length = text.size();
-
-  const std::string part = path_.string() + ".part";
-  file_ = std::fopen(part.c_str(), "wb");
-  if (file_ == nullptr) {
-    throw Error(ErrorCode::kIo, part, fmt::format("cannot create: {}", std::strerror(errno)));
-  }
   append(std::as_bytes(std::span(&length, 1)));
   append(std::as_bytes(std::span(text)));
-  written_bytes_ = 0;
+  expected_bytes_ = written_bytes_ + data_bytes;
 }
 
 SafetensorsWriter::~SafetensorsWriter() {
-  if (file_ == nullptr) return;
-  std::fclose(file_);
+  if (file_ != nullptr) std::fclose(file_);
   std::error_code ignored;
-  std::filesystem::remove(path_.string() + ".part", ignored);
+  if (!finished_) std::filesystem::remove(part_path_, ignored);
 }
 
 void SafetensorsWriter::append(std::span<const std::byte> data) {
+  if (data.empty()) return;
   if (std::fwrite(data.data(), 1, data.size(), file_) != data.size()) {
-    throw Error(ErrorCode::kIo, path_.string(),
-                fmt::format("cannot write: {}", std::strerror(errno)));
+    throw io_error(part_path_, "write");
   }
   written_bytes_ += data.size();
 }
@@ -247,13 +280,13 @@ void SafetensorsWriter::append(std::span<const std::byte> data) {
 void SafetensorsWriter::finish() {
   CHECK(written_bytes_ == expected_bytes_, written_bytes_, expected_bytes_);
   const bool synced = std::fflush(file_) == 0 && ::fsync(::fileno(file_)) == 0;
-  const bool closed = std::fclose(file_) == 0;
-  file_ = nullptr;
-  if (!synced || !closed) {
-    throw Error(ErrorCode::kIo, path_.string(),
-                fmt::format("cannot write: {}", std::strerror(errno)));
+  if (!synced) throw io_error(part_path_, "write");
+  const bool closed = std::fclose(std::exchange(file_, nullptr)) == 0;
+  if (!closed) throw io_error(part_path_, "write");
+  if (std::rename(part_path_.c_str(), path_.c_str()) != 0) {
+    throw io_error(path_.string(), "rename the finished file to this name");
   }
-  std::filesystem::rename(path_.string() + ".part", path_);
+  finished_ = true;
 }
 
 }  // namespace dsv4

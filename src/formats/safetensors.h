@@ -9,7 +9,6 @@
 #include <cstdio>
 #include <filesystem>
 #include <map>
-#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -27,14 +26,14 @@ struct TensorEntry {
 };
 
 struct SafetensorsHeader {
-  std::vector<TensorEntry> tensors;             // in the order of the file
+  std::vector<TensorEntry> tensors;             // by byte offset
   std::map<std::string, std::string> metadata;  // "__metadata__"
 };
 
 // Parses and validates the header of `file` (the whole file, or at least its header, with
 // `file_bytes` the size of the whole file). Every range lies inside the file, matches dtype and
-// shape and overlaps no other; names are unique. Throws Error(kInvalidInput) naming `where`, the
-// tensor and the byte offset.
+// shape and overlaps no other; names are unique and printable. Bytes that belong to no tensor are
+// allowed. Throws Error(kInvalidInput) naming `where`, the tensor and the byte offset.
 SafetensorsHeader parse_safetensors_header(std::span<const std::byte> file, uint64_t file_bytes,
                                            const std::string& where);
 
@@ -49,7 +48,7 @@ class SafetensorsWriter {
     std::vector<int64_t> shape;
   };
 
-  SafetensorsWriter(std::filesystem::path path, std::vector<Declaration> tensors,
+  SafetensorsWriter(std::filesystem::path path, const std::vector<Declaration>& tensors,
                     const std::map<std::string, std::string>& metadata = {});
   ~SafetensorsWriter();
   SafetensorsWriter(const SafetensorsWriter&) = delete;
@@ -57,14 +56,19 @@ class SafetensorsWriter {
 
   // Appends bytes of the data section; may be called in pieces of any size.
   void append(std::span<const std::byte> data);
-  // Checks that exactly the declared bytes were appended, syncs and renames.
+  // Checks that exactly the declared bytes were appended, syncs and renames. A writer that goes
+  // without it removes what it wrote.
   void finish();
 
  private:
+  explicit SafetensorsWriter(std::filesystem::path path);
+
   std::filesystem::path path_;
+  std::string part_path_;
   std::FILE* file_ = nullptr;
-  uint64_t expected_bytes_ = 0;
+  uint64_t expected_bytes_ = 0;  // of the whole file
   uint64_t written_bytes_ = 0;
+  bool finished_ = false;
 };
 
 }  // namespace dsv4
