@@ -31,6 +31,8 @@ class Session {
   // Logits after the last token; valid until the next sync.
   std::span<const float> logits() const { return logits_.view()[0].span(); }
   const std::vector<int32_t>& tokens() const { return tokens_; }
+  // Most tokens that the sequence may have.
+  int64_t context() const { return model_.state_layout().max_tokens; }
   // Tokens that the last sync computed; the others came from the state.
   int64_t n_computed() const { return n_computed_; }
 
