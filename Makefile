@@ -32,7 +32,7 @@ test-tsan: ## the tests under the thread sanitizer
 
 golden-report: setup ## measure the differences to every golden vector into docs/numerics.md
 	@$(MAKE) --no-print-directory build P=release
-	scripts/golden-report.sh $(BIN)
+	scripts/golden-report.sh build/release/tests/model/golden_report
 
 fuzz: ## run the fuzz targets for S seconds each (default 60); N=name picks one
 	@scripts/setup.sh build dev
