@@ -57,6 +57,7 @@ float QuantMatrix::scale(int64_t row, int64_t col) const {
 }
 
 void QuantMatrix::decode(int64_t row, int64_t begin, int64_t count, float* out) const {
+  if (count == 0) return;
   const std::byte* stored = data + row * row_bytes();
   switch (format) {
     case WeightFormat::kF32:
