@@ -10,11 +10,13 @@
 namespace dsv4 {
 namespace {
 
-// Caps far above any model, so that products of dimensions stay below 2^63.
-constexpr int64_t kMaxWidth = 1 << 20;
+// Caps far above any model. The bytes of all weights of one class stay below 2^62: experts have
+// 2^10 layers * 2^12 experts * 3 * 2^18 * 2^18 weights at most.
+constexpr int64_t kMaxWidth = 1 << 18;
+constexpr int64_t kMaxHeadsWidth = 1 << 20;  // H * c, Hi * ci, G * ro
 constexpr int64_t kMaxVocab = 1 << 24;
-constexpr int64_t kMaxLayers = 1 << 12;
-constexpr int64_t kMaxExperts = 1 << 14;
+constexpr int64_t kMaxLayers = 1 << 10;
+constexpr int64_t kMaxExperts = 1 << 12;
 constexpr int64_t kMaxContext = int64_t{1} << 30;
 constexpr int64_t kMaxHcMult = 16;
 
@@ -37,7 +39,16 @@ void read_dimensions(const ConfigReader& r, ModelConfig& c) {
       r.integer_or({"max_position_embeddings", "max_seq_len"}, int64_t{1} << 20, 1, kMaxContext);
   c.bos_token_id = r.integer_or({"bos_token_id"}, 0, 0, kMaxVocab);
   c.eos_token_id = r.integer_or({"eos_token_id"}, 1, 0, kMaxVocab);
-  if (c.n_heads * c.head_dim > kMaxWidth) r.refuse("head_dim", "heads times head_dim is too large");
+  if (c.n_heads * c.head_dim > kMaxHeadsWidth) {
+    r.refuse("head_dim", "heads times head_dim is too large");
+  }
+  if (c.o_groups * c.o_lora_rank > kMaxHeadsWidth) {
+    r.refuse("o_lora_rank", "o_groups times o_lora_rank is too large");
+  }
+  if (c.n_heads % c.o_groups != 0) r.refuse("o_groups", "must divide the number of heads");
+  if (c.bos_token_id >= c.vocab_size || c.eos_token_id >= c.vocab_size) {
+    r.refuse("eos_token_id", "bos and eos must be inside the vocabulary");
+  }
 }
 
 void read_numbers(const ConfigReader& r, ModelConfig& c) {
@@ -50,53 +61,82 @@ void read_numbers(const ConfigReader& r, ModelConfig& c) {
 }
 
 // rope_dim of the last entries of a head: by count, or as a share of head_dim.
-int64_t read_rope_dim(const ConfigReader& r, const ModelConfig& c) {
+void read_rope_dim(const ConfigReader& r, const ConfigReader& main, ModelConfig& c) {
+  const ConfigReader& share = main.find({"partial_rotary_factor"}) != nullptr ? main : r;
   if (r.find({"qk_rope_head_dim", "rope_head_dim"}) == nullptr &&
-      r.find({"partial_rotary_factor"}) != nullptr) {
-    const double share = r.number({"partial_rotary_factor"}, 0, 1);
-    return std::llround(share * static_cast<double>(c.head_dim));
+      share.find({"partial_rotary_factor"}) != nullptr) {
+    const double dims =
+        share.number({"partial_rotary_factor"}, 0, 1) * static_cast<double>(c.head_dim);
+    c.rope_dim = std::llround(dims);
+  } else {
+    c.rope_dim =
+        r.integer({"qk_rope_head_dim", "rope_head_dim", "partial_rotary_factor"}, 2, c.head_dim);
   }
-  return r.integer({"qk_rope_head_dim", "rope_head_dim", "partial_rotary_factor"}, 2, c.head_dim);
+  if (c.rope_dim < 2 || c.rope_dim % 2 != 0) {
+    r.refuse("qk_rope_head_dim", fmt::format("{} is not an even number from 2", c.rope_dim));
+  }
 }
 
 constexpr double kMinTheta = 1.0001;
 constexpr double kMaxTheta = 1e15;
 
+// `r` is the object with the scaling keys: rope_scaling, rope_parameters.compress, or the whole
+// config of the inference code.
 void read_yarn(const ConfigReader& r, ModelConfig& c) {
-  c.yarn.factor = r.number_or({"factor", "rope_factor"}, 1, 1e-6, 1e6);
+  if (r.find({"rope_type", "type"}) != nullptr && *r.find({"rope_type", "type"}) == "default") {
+    return;
+  }
+  r.expect({"rope_type", "type"}, "yarn");
+  c.yarn.factor = r.number({"factor", "rope_factor"}, 1, 1e6);
   c.yarn.original_max_position_embeddings =
-      r.integer_or({"original_max_position_embeddings", "original_seq_len"}, 0, 0, kMaxContext);
+      r.integer({"original_max_position_embeddings", "original_seq_len"}, 0, kMaxContext);
   c.yarn.beta_fast = r.number_or({"beta_fast"}, 32, 1e-6, 1e9);
   c.yarn.beta_slow = r.number_or({"beta_slow"}, 1, 1e-6, 1e9);
 }
 
-// Rotary keys: flat with rope_scaling (released), flat (inference code), or rope_parameters with
-// one object each for window-only layers and layers with compression (newer spelling).
+// Rotary keys: flat with rope_scaling (released), flat (inference code), or rope_parameters, in
+// itself flat or with one object each for window-only layers and layers with compression (newer
+// spelling). Without compression anywhere, only rope_theta matters.
 void read_rope(const ConfigReader& r, ModelConfig& c) {
-  c.rope_dim = read_rope_dim(r, c);
-  if (c.rope_dim < 2 || c.rope_dim % 2 != 0 || c.rope_dim > c.head_dim) {
-    r.refuse("qk_rope_head_dim", "expected an even number up to head_dim");
+  const ConfigReader parameters = r.child("rope_parameters");
+  const ConfigReader main = parameters.child("main");
+  const ConfigReader compress = parameters.child("compress");
+  read_rope_dim(r, main, c);
+  c.rope_theta = (main.find({"rope_theta"}) != nullptr ? main : r)
+                     .number({"rope_theta"}, kMinTheta, kMaxTheta);
+  const bool used = std::ranges::any_of(c.compress_ratios, [](int64_t ratio) { return ratio > 0; });
+  if (compress.find({"rope_theta"}) != nullptr) {
+    c.compress_rope_theta = compress.number({"rope_theta"}, kMinTheta, kMaxTheta);
+  } else if (used) {
+    c.compress_rope_theta = r.number({"compress_rope_theta"}, kMinTheta, kMaxTheta);
+  } else {
+    c.compress_rope_theta =
+        r.number_or({"compress_rope_theta"}, c.rope_theta, kMinTheta, kMaxTheta);
   }
-  const bool newer = r.find({"rope_parameters"}) != nullptr && r.find({"rope_theta"}) == nullptr;
-  if (newer) {
-    const ConfigReader parameters = r.child("rope_parameters");
-    const ConfigReader compress = parameters.child("compress");
-    c.rope_theta = parameters.child("main").number({"rope_theta"}, kMinTheta, kMaxTheta);
-    c.compress_rope_theta = compress.number_or({"rope_theta"}, c.rope_theta, kMinTheta, kMaxTheta);
-    return read_yarn(compress, c);
+  if (parameters.find({"compress"}) != nullptr) return read_yarn(compress, c);
+  if (r.find({"rope_scaling"}) != nullptr) return read_yarn(r.child("rope_scaling"), c);
+  if (r.find({"rope_parameters"}) != nullptr) return read_yarn(parameters, c);
+  if (r.find({"rope_factor", "original_seq_len"}) != nullptr) return read_yarn(r, c);
+  // A null says that there is no scaling; nothing at all is an omission.
+  if (used && !r.contains("rope_scaling")) {
+    r.refuse("rope_scaling", "is missing (also known as rope_parameters, or rope_factor)");
   }
-  c.rope_theta = r.number({"rope_theta"}, kMinTheta, kMaxTheta);
-  c.compress_rope_theta = r.number_or({"compress_rope_theta"}, 160000, kMinTheta, kMaxTheta);
-  const ConfigReader scaling = r.child("rope_scaling");
-  scaling.expect({"type", "rope_type"}, "yarn");
-  read_yarn(r.find({"rope_scaling"}) != nullptr ? scaling : r, c);
 }
 
+// Newer spelling of a ratio: a name, whose ratio compress_rates may change.
 int64_t ratio_of_type(const ConfigReader& r, const nlohmann::json& type) {
+  const ConfigReader rates = r.child("compress_rates");
   if (type == "sliding_attention") return 0;
-  if (type == "compressed_sparse_attention") return 4;
-  if (type == "heavily_compressed_attention") return 128;
-  r.refuse("layer_types", fmt::format("{} is not a kind of attention", type.dump()));
+  if (type == "compressed_sparse_attention") {
+    rates.expect({"compressed_sparse_attention"}, 4);
+    return 4;
+  }
+  if (type == "heavily_compressed_attention") {
+    const int64_t ratio = rates.integer_or({"heavily_compressed_attention"}, 128, 1, kMaxWidth);
+    if (ratio == 4) rates.refuse("heavily_compressed_attention", "cannot have the ratio 4");
+    return ratio;
+  }
+  r.refuse("layer_types", fmt::format("{} is not a kind of attention", r.shown(type)));
 }
 
 // One ratio per layer; what follows the main layers belongs to MTP or DSpark stages.
@@ -131,7 +171,7 @@ void read_hash_layers(const ConfigReader& r, ModelConfig& c) {
   for (int64_t i = 0; i < c.n_layers; ++i) {
     const nlohmann::json& type = (*types)[static_cast<size_t>(i)];
     if (type != "hash_moe" && type != "moe") {
-      r.refuse("mlp_layer_types", fmt::format("{} is not a kind of layer", type.dump()));
+      r.refuse("mlp_layer_types", fmt::format("{} is not a kind of layer", r.shown(type)));
     }
     if (type == "hash_moe" && !hash) r.refuse("mlp_layer_types", "hash layers must come first");
     hash = type == "hash_moe";
@@ -157,13 +197,16 @@ void read_indexer(const ConfigReader& r, ModelConfig& c) {
     r.refuse("index_head_dim",
              fmt::format("expected at least the {} rotary dimensions", c.rope_dim));
   }
-  if (c.n_index_heads * c.index_head_dim > kMaxWidth) r.refuse("index_n_heads", "is too large");
+  if (c.n_index_heads * c.index_head_dim > kMaxHeadsWidth) {
+    r.refuse("index_n_heads", "times index_head_dim is too large");
+  }
 }
 
 void read_quantization(const ConfigReader& r, ModelConfig& c) {
   if (r.find({"quantization_config"}) == nullptr) return;
   const ConfigReader quantization = r.child("quantization_config");
   quantization.expect({"quant_method"}, "fp8");
+  quantization.expect({"fmt"}, "e4m3");
   const nlohmann::json* block = quantization.find({"weight_block_size"});
   if (block == nullptr) return;
   if (!block->is_array() || block->size() != 2) {
@@ -174,7 +217,13 @@ void read_quantization(const ConfigReader& r, ModelConfig& c) {
 }
 
 // What other models of the name have and this program does not.
-void refuse_unsupported(const ConfigReader& r, const ModelConfig& c) {
+void refuse_unsupported(const ConfigReader& r) {
+  for (const char* key : {"text_config", "vision_config", "engram_layer_ids", "kv_source_layer_ids",
+                          "index_source_layer_ids", "candidate_source_layer_id"}) {
+    if (r.contains(key)) {
+      r.refuse_unsupported(key, "belongs to DeepSeek V4.1, another architecture");
+    }
+  }
   r.expect({"model_type"}, "deepseek_v4");
   r.expect({"scoring_func", "score_func"}, "sqrtsoftplus");
   r.expect({"hidden_act"}, "silu");
@@ -182,42 +231,45 @@ void refuse_unsupported(const ConfigReader& r, const ModelConfig& c) {
   r.expect({"norm_topk_prob"}, true);
   r.expect({"tie_word_embeddings"}, false);
   r.expect({"attention_bias"}, false);
+  r.expect({"mlp_bias"}, false);
   r.expect({"n_shared_experts"}, 1);
   r.expect({"num_key_value_heads"}, 1);
-  for (const char* key : {"text_config", "engram_layer_ids", "kv_source_layer_ids"}) {
-    if (r.find({key}) == nullptr) continue;
-    throw Error(ErrorCode::kUnsupported, "config.json",
-                fmt::format("{}: this is DeepSeek V4.1, another architecture", key));
+}
+
+// parse_json with every exception of the JSON library as an Error.
+nlohmann::json parse_object(std::string_view json, const std::string& where) {
+  try {
+    nlohmann::json object = parse_json(json, where);
+    if (object.is_object()) return object;
+  } catch (const nlohmann::json::exception& error) {
+    throw Error(ErrorCode::kInvalidInput, where, error.what());
   }
-  if (c.n_heads % c.o_groups != 0) r.refuse("o_groups", "must divide the number of heads");
-  if (c.bos_token_id >= c.vocab_size || c.eos_token_id >= c.vocab_size) {
-    r.refuse("eos_token_id", "bos and eos must be inside the vocabulary");
-  }
+  throw Error(ErrorCode::kInvalidInput, where, "expected a JSON object");
 }
 
 }  // namespace
 
 ModelConfig parse_config(std::string_view json, const std::string& where) {
-  const nlohmann::json object = parse_json(json, where);
-  if (!object.is_object()) throw Error(ErrorCode::kInvalidInput, where, "expected a JSON object");
+  const nlohmann::json object = parse_object(json, where);
   const ConfigReader reader(object, where);
   ModelConfig config;
+  refuse_unsupported(reader);
   read_dimensions(reader, config);
   read_numbers(reader, config);
-  read_rope(reader, config);
   read_layers(reader, config);
+  read_rope(reader, config);
   read_hash_layers(reader, config);
   read_indexer(reader, config);
   read_quantization(reader, config);
-  refuse_unsupported(reader, config);
-  config.has_dspark = reader.find({"dspark_block_size"}) != nullptr;
+  config.has_dspark = reader.contains("dspark_block_size");
   return config;
 }
 
 ModelConfig load_config(const std::filesystem::path& path) {
   constexpr size_t kMaxBytes = 16 << 20;
+  std::error_code ignored;
   const std::filesystem::path file =
-      std::filesystem::is_directory(path) ? path / "config.json" : path;
+      std::filesystem::is_directory(path, ignored) ? path / "config.json" : path;
   return parse_config(read_file(file, kMaxBytes), file.string());
 }
 

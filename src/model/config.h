@@ -23,12 +23,16 @@ struct YarnConfig {
   int64_t original_max_position_embeddings = 0;
   double beta_fast = 32;
   double beta_slow = 1;
+
+  bool operator==(const YarnConfig&) const = default;
 };
 
 // Block scales of FP8 weights: `rows` x `cols` weights share one scale.
 struct ScaleBlock {
   int64_t rows = 128;
   int64_t cols = 128;
+
+  bool operator==(const ScaleBlock&) const = default;
 };
 
 struct ModelConfig {
@@ -71,6 +75,8 @@ struct ModelConfig {
   int64_t ratio(int64_t layer) const { return compress_ratios[static_cast<size_t>(layer)]; }
   LayerKind kind(int64_t layer) const { return kind_of_ratio(ratio(layer)); }
   bool is_hash_layer(int64_t layer) const { return layer < n_hash_layers; }
+
+  bool operator==(const ModelConfig&) const = default;
 
   static LayerKind kind_of_ratio(int64_t ratio) {
     return ratio == 0 ? LayerKind::kSwa : ratio == 4 ? LayerKind::kCsa : LayerKind::kHca;

@@ -22,6 +22,9 @@ class ConfigReader {
   ConfigReader(const nlohmann::json& object, std::string where)
       : object_(object), where_(std::move(where)) {}
 
+  // Whether the member is there, null or not.
+  bool contains(const char* name) const { return object_.contains(name); }
+
   // The first of the names that is there and not null, else nullptr.
   const nlohmann::json* find(Names names) const {
     for (const char* name : names) {
@@ -61,13 +64,16 @@ class ConfigReader {
   void expect(Names names, const nlohmann::json& only) const {
     const nlohmann::json* value = find(names);
     if (value == nullptr || *value == only) return;
-    throw Error(
-        ErrorCode::kUnsupported, where_,
-        fmt::format("{} is {}, dsv4 supports {} only", *names.begin(), value->dump(), only.dump()));
+    refuse_unsupported(*names.begin(),
+                       fmt::format("is {}, dsv4 supports {} only", shown(*value), shown(only)));
   }
 
   [[noreturn]] void refuse(std::string_view name, const std::string& message) const {
     throw Error(ErrorCode::kInvalidInput, where_, fmt::format("{}: {}", name, message));
+  }
+
+  [[noreturn]] void refuse_unsupported(std::string_view name, const std::string& message) const {
+    throw Error(ErrorCode::kUnsupported, where_, fmt::format("{} {}", name, message));
   }
 
   int64_t check_integer(const nlohmann::json& value, std::string_view name, int64_t low,
@@ -76,6 +82,13 @@ class ConfigReader {
         check_number(value, name, static_cast<double>(low), static_cast<double>(high));
     if (number != std::floor(number)) refuse(name, fmt::format("{} is not a whole number", number));
     return static_cast<int64_t>(number);
+  }
+
+  // A value as JSON, cut where it is long.
+  static std::string shown(const nlohmann::json& value) {
+    constexpr size_t kLongest = 60;
+    const std::string text = value.dump();
+    return text.size() <= kLongest ? text : text.substr(0, kLongest) + "...";
   }
 
  private:
