@@ -189,14 +189,18 @@ SequenceState SequenceState::restore(const StateLayout& layout, std::span<const 
            fmt::format("byte 8: snapshot version {}, this program reads {}", header.version,
                        kVersion));
   }
+  if (header.reserved != 0) {
+    refuse(ErrorCode::kInvalidInput, fmt::format("byte 12: expected 0, found {}", header.reserved));
+  }
   if (header.fingerprint != layout.fingerprint) {
     refuse(ErrorCode::kInvalidInput, "byte 16: the snapshot belongs to another model or numerics");
   }
   if (header.n_tokens < 0 || header.n_tokens > layout.max_tokens || header.oldest < 0 ||
       header.oldest > header.n_tokens || header.n_tokens - header.oldest > layout.rollback_tokens) {
     refuse(ErrorCode::kInvalidInput,
-           fmt::format("byte 24: token counts {} and {} are impossible for a context length of {}",
-                       header.n_tokens, header.oldest, layout.max_tokens));
+           fmt::format("byte 24: token counts {} and {} do not fit a context length of {} of which "
+                       "{} can be taken back",
+                       header.n_tokens, header.oldest, layout.max_tokens, layout.rollback_tokens));
   }
   SequenceState state(layout);
   state.n_tokens_ = header.n_tokens;

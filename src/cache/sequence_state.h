@@ -90,7 +90,7 @@ class SequenceState {
   void clear();
 
   // All that later tokens depend on, as bytes: versioned, checksummed, bound to the layout's
-  // fingerprint. docs/numerics.md has the layout.
+  // fingerprint. docs/formats.md has the layout.
   std::vector<std::byte> snapshot() const;
   // The inverse. Throws Error(kInvalidInput or kUnsupported) naming `where` and what is wrong.
   static SequenceState restore(const StateLayout& layout, std::span<const std::byte> bytes,

@@ -1,0 +1,134 @@
+// A sequence with made-up rows beside a plain history of them, for tests: what the state must hold
+// follows from the history alone.
+#pragma once
+
+#include "base/rng.h"
+#include "cache/sequence_state.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstdint>
+#include <vector>
+
+namespace dsv4 {
+
+// Every kind of layer, small: window only, overlapping blocks with an indexer, plain blocks.
+inline StateLayout small_layout(int64_t rollback_tokens) {
+  StateLayout layout;
+  layout.layers = {{0, 5, 3, 2}, {4, 6, 2, 1}, {3, 4, 2, 1}};
+  layout.max_tokens = 1000;
+  layout.rollback_tokens = rollback_tokens;
+  layout.fingerprint = 0x0123456789ABCDEF;
+  return layout;
+}
+
+// Feeds tokens to a SequenceState as the model does. Each token has a random number, and each
+// number of a row is a function of layer, kind of row, column and the tokens that the row depends
+// on, so that a row of another token, or of one that was taken back, does not compare equal.
+class TestSequence {
+ public:
+  enum Kind : uint64_t { kWindow, kValues, kScores, kEntries, kIndex = 8 };
+
+  TestSequence(StateLayout layout, uint64_t seed)
+      : layout_(std::move(layout)), state_(layout_), seed_(seed) {}
+
+  SequenceState& state() { return state_; }
+  const StateLayout& layout() const { return layout_; }
+  int64_t n_tokens() const { return static_cast<int64_t>(tokens_.size()); }
+  void replace_state(SequenceState state) { state_ = std::move(state); }
+
+  void feed(int64_t n) {
+    const int64_t begin = n_tokens();
+    state_.reserve(begin + n);
+    for (int64_t i = 0; i < n; ++i) tokens_.push_back(random_bits(seed_, 7, n_fed_++));
+    for (size_t l = 0; l < layout_.layers.size(); ++l) {
+      const LayerLayout& layout = layout_.layers[l];
+      LayerState& layer = state_.layer(static_cast<int64_t>(l));
+      append(layer.window, l, kWindow, begin);
+      if (layout.has_compressor()) feed_compressor(layer.compressor[0], l, 0, begin);
+      if (layout.has_indexer()) feed_compressor(layer.indexer[0], l, kIndex, begin);
+    }
+    state_.advance(n);
+  }
+
+  void rollback(int64_t n) {
+    state_.rollback(n);
+    tokens_.resize(tokens_.size() - static_cast<size_t>(n));
+  }
+
+  // Calls visit(actual row, its width, layer, kind, position) for every row that the tokens from
+  // `from` on depend on, in the documented order of a snapshot.
+  template <typename Visit>
+  void visit_needed(int64_t from, const Visit& visit) {
+    const auto visit_ring = [&](const RowRing& ring, size_t l, uint64_t kind, int64_t tokens) {
+      for (int64_t p = std::max<int64_t>(0, from - tokens); p < n_tokens(); ++p) {
+        visit(ring.row(p), ring.width(), l, kind, p);
+      }
+    };
+    for (size_t l = 0; l < layout_.layers.size(); ++l) {
+      const LayerLayout& layout = layout_.layers[l];
+      const LayerState& layer = state_.layer(static_cast<int64_t>(l));
+      visit_ring(layer.window, l, kWindow, layout.window);
+      uint64_t base = 0;
+      for (const auto* compressors : {&layer.compressor, &layer.indexer}) {
+        for (const CompressorState& compressor : *compressors) {
+          visit_ring(compressor.values, l, base + kValues, layout.tail_tokens());
+          visit_ring(compressor.scores, l, base + kScores, layout.tail_tokens());
+          for (int64_t i = 0; i < n_tokens() / layout.ratio; ++i) {
+            visit(compressor.entries.row(i), compressor.entries.width(), l, base + kEntries, i);
+          }
+        }
+        base = kIndex;
+      }
+    }
+  }
+
+  // The bits of a row's float. An entry depends on all tokens of its block (and of those before).
+  uint32_t expected(size_t layer, uint64_t kind, int64_t position, int64_t column) const {
+    const bool is_entry = kind % kIndex == kEntries;
+    const int64_t ratio = layout_.layers[layer].ratio;
+    uint64_t bits = 0;
+    if (is_entry) {
+      for (int64_t p = 0; p < (position + 1) * ratio; ++p) bits = 31 * bits + token(p);
+    } else {
+      bits = token(position);
+    }
+    const auto row = static_cast<uint64_t>(position) * 16 + kind;
+    return static_cast<uint32_t>(
+        random_bits(bits, row, layer * 1000 + static_cast<uint64_t>(column)));
+  }
+
+ private:
+  uint64_t token(int64_t position) const { return tokens_[static_cast<size_t>(position)]; }
+
+  void fill(float* row, int64_t width, size_t layer, uint64_t kind, int64_t position) const {
+    for (int64_t c = 0; c < width; ++c) {
+      row[c] = std::bit_cast<float>(expected(layer, kind, position, c));
+    }
+  }
+
+  void append(RowRing& ring, size_t layer, uint64_t kind, int64_t begin) const {
+    const Tensor<float, 2> rows({n_tokens() - begin, ring.width()});
+    for (int64_t p = begin; p < n_tokens(); ++p) {
+      fill(&rows.view()(p - begin, 0), ring.width(), layer, kind, p);
+    }
+    ring.append(begin, rows.view());
+  }
+
+  void feed_compressor(CompressorState& state, size_t layer, uint64_t base, int64_t begin) const {
+    append(state.values, layer, base + kValues, begin);
+    append(state.scores, layer, base + kScores, begin);
+    const int64_t ratio = layout_.layers[layer].ratio;
+    for (int64_t i = begin / ratio; i < n_tokens() / ratio; ++i) {
+      fill(state.entries.row(i), state.entries.width(), layer, base + kEntries, i);
+    }
+  }
+
+  StateLayout layout_;
+  SequenceState state_;
+  uint64_t seed_;
+  uint64_t n_fed_ = 0;
+  std::vector<uint64_t> tokens_;
+};
+
+}  // namespace dsv4
