@@ -13,10 +13,10 @@
 namespace dsv4 {
 
 struct GenerationOptions {
-  SamplingParams sampling;
-  int64_t max_tokens = 0;                 // of the reply; 0: as many as the context holds
-  std::vector<int32_t> stop_ids;          // end the reply; not part of its text
-  std::vector<std::string> stop_strings;  // end the reply before their first occurrence
+  SamplingParams sampling = {};
+  int64_t max_tokens = 0;                      // of the reply; 0: as many as the context holds
+  std::vector<int32_t> stop_ids = {};          // end the reply; not part of its text
+  std::vector<std::string> stop_strings = {};  // end the reply before their first occurrence
 };
 
 enum class FinishReason { kStopId, kStopString, kLength, kCancelled };
