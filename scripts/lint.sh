@@ -68,13 +68,13 @@ matches() {
 
 check_words_of_code() {
   matches 'not in a header (docs/architecture.md)' \
-    '#[ \t]*include[ \t]*[<"](iostream|regex|nlohmann/json\.hpp|CLI/)' $(files 'src/*.h' 'tests/*.h')
-  matches 'intrinsics belong in kernels/cpu' '#[ \t]*include[ \t]*<[a-z0-9]*intrin\.h>' \
+    '#[[:space:]]*include[[:space:]]*[<"](iostream|regex|nlohmann/json\.hpp|CLI/)' $(files 'src/*.h' 'tests/*.h')
+  matches 'intrinsics belong in kernels/cpu' '#[[:space:]]*include[[:space:]]*<[a-z0-9]*intrin\.h>' \
     $(files 'src/*.h' 'src/*.cc' | grep -v '^src/kernels/cpu/')
-  matches 'only cli reads the environment' '(^|[^A-Za-z0-9_])(secure_)?getenv[ \t]*\(' \
+  matches 'only cli reads the environment' '(^|[^A-Za-z0-9_])(secure_)?getenv[[:space:]]*\(' \
     $(files 'src/*.h' 'src/*.cc' | grep -v '^src/cli/')
   matches 'only tensor allocates by hand' \
-    '(^|[^A-Za-z0-9_])(new([ \t]+[A-Za-z_:]|[ \t]*\()|(malloc|calloc|realloc)[ \t]*\()' \
+    '(^|[^A-Za-z0-9_])(new([[:space:]]+[A-Za-z_:]|[[:space:]]*\()|(malloc|calloc|realloc)[[:space:]]*\()' \
     $(files 'src/*.h' 'src/*.cc' | grep -v '^src/tensor/')
 }
 
