@@ -250,11 +250,20 @@ MtpWeights load_mtp(const Loader& l, const ModelConfig& config) {
           .head = load_head(l, prefix)};
 }
 
+// Whether the checkpoint holds the released MTP block, complete or not: these tensors are no other
+// drafter's.
+bool has_mtp_block(const Checkpoint& checkpoint) {
+  for (const char* name : {"e_proj", "h_proj", "enorm", "hnorm"}) {
+    if (checkpoint.find(fmt::format("mtp.0.{}.weight", name)) != nullptr) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 ModelWeights load_weights(const Checkpoint& checkpoint, const ModelConfig& config) {
   Loader loader(checkpoint, config);
-  const bool has_mtp = checkpoint.find("mtp.0.e_proj.weight") != nullptr;
+  const bool has_mtp = has_mtp_block(checkpoint);
   loader.expect(global_specs(config));
   for (int64_t i = 0; i < config.n_layers; ++i) loader.expect(layer_specs(config, i));
   if (has_mtp) loader.expect(mtp_specs(config));
