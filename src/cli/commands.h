@@ -17,6 +17,7 @@ enum ExitCode {
   kInterrupted = 130
 };
 
+void add_compare(CLI::App& app);
 void add_eval(CLI::App& app);
 void add_logits(CLI::App& app);
 
