@@ -18,7 +18,12 @@ enum ExitCode {
 };
 
 void add_compare(CLI::App& app);
+void add_detokenize(CLI::App& app);
+void add_encode(CLI::App& app);
 void add_eval(CLI::App& app);
 void add_logits(CLI::App& app);
+void add_parse(CLI::App& app);
+void add_run(CLI::App& app);
+void add_tokenize(CLI::App& app);
 
 }  // namespace dsv4::cli

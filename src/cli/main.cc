@@ -24,8 +24,13 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   app.footer(kFooter);
   dsv4::cli::add_compare(app);
+  dsv4::cli::add_detokenize(app);
+  dsv4::cli::add_encode(app);
   dsv4::cli::add_eval(app);
   dsv4::cli::add_logits(app);
+  dsv4::cli::add_parse(app);
+  dsv4::cli::add_run(app);
+  dsv4::cli::add_tokenize(app);
 
   try {
     app.parse(argc, argv);

@@ -1,0 +1,104 @@
+#include "cli/text_io.h"
+
+#include "base/error.h"
+
+#include <CLI/CLI.hpp>
+
+#include <unistd.h>
+
+#include <cstdio>
+#include <filesystem>
+
+#include <fmt/core.h>
+
+namespace dsv4::cli {
+namespace {
+
+constexpr const char* kDefaultModel = "models/mini";
+
+// Calls use(line) for every line of standard input; the last one need not end in LF.
+void for_each_line(const std::function<void(std::string_view)>& use) {
+  char* buffer = nullptr;
+  size_t capacity = 0;
+  try {
+    for (ssize_t n = 0; (n = getline(&buffer, &capacity, stdin)) >= 0;) {
+      std::string_view line(buffer, static_cast<size_t>(n));
+      if (line.ends_with('\n')) line.remove_suffix(1);
+      use(line);
+    }
+  } catch (...) {
+    free(buffer);
+    throw;
+  }
+  free(buffer);
+}
+
+}  // namespace
+
+void TokenizerArgs::add_to(CLI::App& command) {
+  command
+      .add_option("-m,--model", path,
+                  "Model folder or tokenizer.json; default: models/mini, if it is here")
+      ->type_name("PATH");
+}
+
+Tokenizer TokenizerArgs::load() const {
+  if (!path.empty()) return Tokenizer::load(path);
+  if (!std::filesystem::exists(kDefaultModel)) {
+    throw Error(ErrorCode::kNotFound, kDefaultModel,
+                "no bundled model in this folder; name one with -m MODEL");
+  }
+  return Tokenizer::load(kDefaultModel);
+}
+
+std::string argument_or_stdin(const std::optional<std::string>& argument) {
+  if (argument) return *argument;
+  std::string text;
+  char buffer[1 << 16];
+  while (const size_t n = std::fread(buffer, 1, sizeof buffer, stdin)) text.append(buffer, n);
+  return text;
+}
+
+void run_json_lines(
+    const std::function<Json(const Json& input, const std::string& where)>& handle) {
+  size_t n_lines = 0;
+  for_each_line([&](std::string_view line) {
+    const std::string where = fmt::format("line {}", ++n_lines);
+    Json output;
+    try {
+      output = handle(Json::parse(line, where), where);
+    } catch (const Error& error) {
+      output.set("error", error.what());
+    }
+    print_line(output.print());
+  });
+}
+
+void print_line(std::string_view text) {
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  std::fputc('\n', stdout);
+  std::fflush(stdout);
+}
+
+void print_text(std::string_view text) {
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  if (isatty(STDOUT_FILENO) != 0 && !text.ends_with('\n')) std::fputc('\n', stdout);
+}
+
+Json to_json(const std::vector<int32_t>& ids) {
+  Json::Array list;
+  list.reserve(ids.size());
+  for (const int32_t id : ids) list.emplace_back(id);
+  return list;
+}
+
+std::string join_ids(const std::vector<int32_t>& ids) {
+  std::string text;
+  for (const int32_t id : ids) {
+    if (!text.empty()) text += ' ';
+    text += std::to_string(id);
+  }
+  return text;
+}
+
+}  // namespace dsv4::cli
