@@ -24,6 +24,7 @@ void add_eval(CLI::App& app);
 void add_logits(CLI::App& app);
 void add_parse(CLI::App& app);
 void add_run(CLI::App& app);
+void add_synth(CLI::App& app);
 void add_tokenize(CLI::App& app);
 
 }  // namespace dsv4::cli

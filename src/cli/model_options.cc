@@ -62,12 +62,13 @@ void ModelArgs::add_to(CLI::App& command) {
 }
 
 void SamplingArgs::add_to(CLI::App& command) {
-  command.add_option("--temperature", params.temperature, "0 always takes the likeliest token")
-      ->capture_default_str();
+  command.add_option("--temperature", temperature,
+                     "0 always takes the likeliest token; default: as the model recommends");
   command.add_option("--top-k", params.top_k, "Keep the k likeliest tokens; 0 keeps all")
       ->capture_default_str();
-  command.add_option("--top-p", params.top_p, "Keep the likeliest tokens of this probability")
-      ->capture_default_str();
+  command.add_option("--top-p", top_p,
+                     "Keep the likeliest tokens of this probability; default: as the model "
+                     "recommends");
   command.add_option("--min-p", params.min_p, "Drop tokens below this share of the likeliest")
       ->capture_default_str();
   command
@@ -89,6 +90,8 @@ void SamplingArgs::add_to(CLI::App& command) {
 
 SamplingParams SamplingArgs::get() const {
   SamplingParams result = params;
+  if (temperature) result.temperature = *temperature;
+  if (top_p) result.top_p = *top_p;
   for (const std::string& entry : logit_bias) {
     const size_t equals = entry.find('=');
     if (equals == std::string::npos) {

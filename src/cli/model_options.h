@@ -7,7 +7,9 @@
 #include "model/model.h"
 
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 namespace CLI {
 class App;
@@ -29,6 +31,8 @@ struct ModelArgs {
 // --temperature, --top-k, ... --seed, --logit-bias
 struct SamplingArgs {
   SamplingParams params;
+  std::optional<float> temperature;     // without: the model's recommendation, else 1
+  std::optional<float> top_p;           // likewise
   std::vector<std::string> logit_bias;  // "ID=BIAS"
 
   void add_to(CLI::App& command);
@@ -42,6 +46,7 @@ class LoadedModel {
   explicit LoadedModel(const ModelArgs& args);
   Model& operator*() { return model_; }
   Model* operator->() { return &model_; }
+  const Model* operator->() const { return &model_; }
 
  private:
   ThreadPool pool_;

@@ -8,14 +8,14 @@
 
 namespace dsv4 {
 
-const char* finish_reason_name(FinishReason reason) {
+const char* stop_reason_name(StopReason reason) {
   switch (reason) {
-    case FinishReason::kStopId:
-    case FinishReason::kStopString:
+    case StopReason::kStopId:
+    case StopReason::kStopString:
       return "stop";
-    case FinishReason::kLength:
+    case StopReason::kLength:
       return "length";
-    case FinishReason::kCancelled:
+    case StopReason::kCancelled:
       break;
   }
   return "cancelled";
@@ -57,11 +57,11 @@ Generator::Piece Generator::flush() {
 }
 
 std::optional<Generator::Piece> Generator::next() {
-  if (finish_reason_) return std::nullopt;
+  if (stop_reason_) return std::nullopt;
   const auto n_reply = static_cast<int64_t>(ids_.size());
   const auto n_all = static_cast<int64_t>(sequence_.size());
   if ((options_.max_tokens > 0 && n_reply >= options_.max_tokens) || n_all >= context_) {
-    finish_reason_ = FinishReason::kLength;
+    stop_reason_ = StopReason::kLength;
     return flush();
   }
   if (n_reply > 0) session_.sync(sequence_);
@@ -71,12 +71,12 @@ std::optional<Generator::Piece> Generator::next() {
   sequence_.push_back(id);
   counts_.add_reply(id);
   if (is_stop_id(id)) {
-    finish_reason_ = FinishReason::kStopId;
+    stop_reason_ = StopReason::kStopId;
     piece.text = flush().text;
     return piece;
   }
   piece.text = stops_.push(stream_.push(id));
-  if (stops_.stopped_by()) finish_reason_ = FinishReason::kStopString;
+  if (stops_.stopped_by()) stop_reason_ = StopReason::kStopString;
   return piece;
 }
 

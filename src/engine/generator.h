@@ -19,10 +19,10 @@ struct GenerationOptions {
   std::vector<std::string> stop_strings = {};  // end the reply before their first occurrence
 };
 
-enum class FinishReason { kStopId, kStopString, kLength, kCancelled };
+enum class StopReason { kStopId, kStopString, kLength, kCancelled };
 
 // "stop", "length" or "cancelled", as APIs call them.
-const char* finish_reason_name(FinishReason reason);
+const char* stop_reason_name(StopReason reason);
 
 // Used by one thread at a time; session and tokenizer must outlive it.
 class Generator {
@@ -44,12 +44,12 @@ class Generator {
   std::optional<Piece> next();
 
   // Ends the reply: the next call of next() returns nothing.
-  void cancel() { finish_reason_ = FinishReason::kCancelled; }
+  void cancel() { stop_reason_ = StopReason::kCancelled; }
 
   // Tokens of the reply so far, the stopping one included.
   const std::vector<int32_t>& ids() const { return ids_; }
   // Set once the reply has ended.
-  std::optional<FinishReason> finish_reason() const { return finish_reason_; }
+  std::optional<StopReason> stop_reason() const { return stop_reason_; }
 
  private:
   bool is_stop_id(int32_t id) const;
@@ -63,7 +63,7 @@ class Generator {
   TokenCounts counts_;
   std::vector<int32_t> sequence_;  // prompt and reply
   std::vector<int32_t> ids_;
-  std::optional<FinishReason> finish_reason_;
+  std::optional<StopReason> stop_reason_;
 };
 
 }  // namespace dsv4

@@ -85,7 +85,7 @@ SkillAnswer answer_case(const SkillCase& skill_case, Session& session, const Tok
   }
   SkillAnswer answer{.ids = generator.ids(),
                      .text = tokenizer.decode(generator.ids(), SkipSpecial::kNo)};
-  if (generator.finish_reason() != FinishReason::kStopId) return answer;
+  if (generator.stop_reason() != StopReason::kStopId) return answer;
   try {
     answer.right =
         is_right(parse_completion(answer.text, skill_case.thinking_mode), skill_case.expected);
