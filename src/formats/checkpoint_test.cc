@@ -156,6 +156,8 @@ TEST_F(CheckpointTest, refuses_an_index_of_another_shape) {
   expect_error({"not valid JSON"});
   write_index(std::string(100000, '['));
   expect_error({"index.json"});
+  write_index(R"({"metadata":{"total_size":1e999},"weight_map":{"a":"a.safetensors"}})");
+  expect_error({"index.json", "1e999"});
 }
 
 }  // namespace

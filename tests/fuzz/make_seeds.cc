@@ -1,0 +1,169 @@
+// Writes the seeds of the corpora of safetensors, config and snapshot: good inputs of every form
+// and hostile ones. Usage: fuzz_make_seeds tests/fuzz/corpus
+#include "base/mapped_file.h"
+#include "cache/sequence_testing.h"
+#include "model/weights_testing.h"
+#include "small_model.h"
+
+#include <cstdio>
+#include <cstring>
+#include <exception>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <string>
+
+#include <fmt/core.h>
+#include <fmt/ranges.h>
+#include <xxhash.h>
+
+namespace dsv4 {
+namespace {
+
+namespace fs = std::filesystem;
+
+void write(const fs::path& path, const std::string& bytes) {
+  fs::create_directories(path.parent_path());
+  std::ofstream(path, std::ios::binary) << bytes;
+}
+
+std::string with_length(const std::string& header, const std::string& data) {
+  const uint64_t length = header.size();
+  std::string file(8, '\0');
+  std::memcpy(file.data(), &length, 8);
+  return file + header + data;
+}
+
+// A whole checkpoint of fuzz_model() in one file, its MTP block apart.
+std::string checkpoint(const Style& style) {
+  Tensors tensors = random_checkpoint(fuzz_model(), style);
+  std::string header;
+  std::string data;
+  for (auto& [name, tensor] : tensors) {
+    if (name.starts_with("mtp.")) continue;
+    if (name.ends_with("tid2eid")) std::ranges::fill(tensor.data, std::byte{0});
+    header +=
+        fmt::format(R"({}"{}":{{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})",
+                    header.empty() ? "{" : ",", name, dtype_name(tensor.dtype),
+                    fmt::join(tensor.shape, ","), data.size(), data.size() + tensor.data.size());
+    data.append(reinterpret_cast<const char*>(tensor.data.data()), tensor.data.size());
+  }
+  return with_length(header + "}", data);
+}
+
+std::string entry(const char* name, const char* dtype, const char* shape, const char* offsets) {
+  return fmt::format(R"("{}":{{"dtype":"{}","shape":{},"data_offsets":{}}})", name, dtype, shape,
+                     offsets);
+}
+
+void write_safetensors(const fs::path& folder) {
+  Style style = kNative;
+  style.block = fuzz_model().fp8_block;
+  write(folder / "checkpoint-native", checkpoint(style));
+  style.expert = DType::kF8E4M3;
+  style.scale = DType::kF32;
+  style.old_scale_name = true;
+  write(folder / "checkpoint-base", checkpoint(style));
+  write(folder / "checkpoint-bf16",
+        checkpoint({.name = "", .linear = DType::kBF16, .expert = DType::kF16}));
+  const std::string a = entry("a", "F32", "[2,1]", "[0,8]");
+  write(folder / "two-tensors", with_length(R"({"__metadata__":{"format":"pt"},)" + a + "," +
+                                                entry("b", "I64", "[]", "[8,16]") + "}  ",
+                                            std::string(16, 'x')));
+  write(folder / "truncated", with_length("{" + a + "}", "xxxx"));
+  write(folder / "overlap",
+        with_length("{" + a + "," + entry("b", "U8", "[2]", "[7,9]") + "}", std::string(9, 'x')));
+  write(folder / "repeated-name", with_length("{" + a + "," + a + "}", std::string(8, 'x')));
+  write(folder / "overflow",
+        with_length("{" + entry("a", "F32", "[4294967296,4294967296,0]", "[0,0]") + "}", ""));
+  write(
+      folder / "huge-offsets",
+      with_length(
+          "{" + entry("a", "U8", "[1]", "[18446744073709551614,18446744073709551615]") + "}", "x"));
+  write(folder / "deep", with_length(R"({"a":{"shape":)" + std::string(300, '['), ""));
+  write(folder / "huge-header", std::string(7, '\0') + "\x80" + "{}");
+  write(folder / "index", R"({"metadata":{"total_size":6},"weight_map":{"a":"a.safetensors",)"
+                          R"("a2":"a.safetensors","b":"b.safetensors","b2":"b.safetensors"}})");
+  write(folder / "index-wrong-shard",
+        R"({"weight_map":{"a":"b.safetensors","a2":"a.safetensors","b":"b.safetensors"}})");
+  write(folder / "index-infinite", R"({"metadata":{"total_size":1e999},"weight_map":{}})");
+  write(folder / "index-outside",
+        R"({"weight_map":{"a":"../shards/a.safetensors","b":"..","c":1}})");
+}
+
+void write_config(const fs::path& folder, const fs::path& golden) {
+  const std::string t1 = read_file(golden / "t1" / "config.json");
+  write(folder / "t1", t1);
+  write(folder / "t3", read_file(golden / "t3" / "config.json"));
+  write(folder / "t3-inference", read_file(golden / "t3" / "inference" / "config.json"));
+  write(folder / "flash", config_to_json(preset_config("flash")));
+  write(folder / "tiny", config_to_json(preset_config("tiny")));
+  write(folder / "newer-spelling", R"({"vocab_size":64,"hidden_size":32,"num_hidden_layers":3,
+"num_attention_heads":2,"head_dim":32,"q_lora_rank":8,"o_groups":1,"o_lora_rank":8,
+"sliding_window":8,"index_n_heads":2,"index_head_dim":16,"index_topk":4,"n_routed_experts":4,
+"num_experts_per_tok":2,"moe_intermediate_size":32,"routed_scaling_factor":1.5,"swiglu_limit":10,
+"hc_mult":4,"hc_sinkhorn_iters":20,"partial_rotary_factor":0.25,"rope_theta":10000,
+"layer_types":["sliding_attention","compressed_sparse_attention","heavily_compressed_attention"],
+"mlp_layer_types":["hash_moe","moe","moe"],"compress_rates":{"compressed_sparse_attention":4,
+"heavily_compressed_attention":16},"rope_parameters":{"main":{"rope_type":"default",
+"rope_theta":10000},"compress":{"rope_type":"yarn","rope_theta":160000,"factor":16,
+"original_max_position_embeddings":65536,"beta_fast":32,"beta_slow":1}}})");
+  const auto replaced = [&](const std::string& from, const std::string& to) {
+    std::string text = t1;
+    return text.replace(text.find(from), from.size(), to);
+  };
+  write(folder / "infinite", replaced(R"("vocab_size": 512)", R"("vocab_size": 1e400)"));
+  write(folder / "not-a-number", replaced(R"("swiglu_limit": 2.0)", R"("swiglu_limit": NaN)"));
+  write(folder / "huge",
+        replaced(R"("max_position_embeddings": 512)", R"("max_position_embeddings": 1073741824)"));
+  write(folder / "fraction", replaced(R"("head_dim": 96)", R"("head_dim": 96.5)"));
+  write(folder / "wrong-types", replaced(R"("rope_scaling": {)", R"("rope_scaling": [], "x": {)"));
+  write(folder / "v4.1", R"({"model_type":"deepseek_v41","text_config":{"hidden_size":5120}})");
+  write(folder / "deep", R"({"a":)" + std::string(300, '[') + std::string(300, ']') + "}");
+}
+
+void write_snapshots(const fs::path& folder) {
+  const auto snapshot = [](const std::vector<int64_t>& steps) {
+    TestSequence sequence(small_layout(6), 1);
+    for (const int64_t n : steps) n > 0 ? sequence.feed(n) : sequence.rollback(-n);
+    const auto bytes = sequence.state().snapshot();
+    return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  };
+  const auto changed = [&](size_t at, uint64_t value) {
+    std::string bytes = snapshot({9});
+    std::memcpy(bytes.data() + at, &value, 8);
+    const uint64_t checksum = XXH3_64bits(bytes.data(), bytes.size() - 8);
+    std::memcpy(bytes.data() + bytes.size() - 8, &checksum, 8);
+    return bytes;
+  };
+  write(folder / "empty", snapshot({}));
+  write(folder / "one-token", snapshot({1}));
+  write(folder / "nine-tokens", snapshot({9}));
+  write(folder / "rolled-back", snapshot({14, -5}));
+  write(folder / "many-tokens", snapshot({150, 3}));
+  write(folder / "truncated", snapshot({9}).substr(0, 100));
+  write(folder / "longer", snapshot({9}) + "x");
+  write(folder / "flipped", snapshot({8, 1}).replace(60, 1, "\x55"));
+  write(folder / "other-model", changed(16, 1));
+  write(folder / "other-version", changed(8, 2));
+  write(folder / "negative-tokens", changed(24, ~uint64_t{0}));
+  write(folder / "huge-tokens", changed(24, ~uint64_t{0} >> 1));
+  write(folder / "huge-oldest", changed(32, uint64_t{1} << 63));
+}
+
+}  // namespace
+}  // namespace dsv4
+
+int main(int argc, char** argv) {
+  try {
+    if (argc != 2) throw std::runtime_error("usage: fuzz_make_seeds tests/fuzz/corpus");
+    const std::filesystem::path corpus = argv[1];
+    dsv4::write_safetensors(corpus / "safetensors");
+    dsv4::write_config(corpus / "config", corpus / ".." / ".." / "golden");
+    dsv4::write_snapshots(corpus / "snapshot");
+    return 0;
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+    return 1;
+  }
+}
