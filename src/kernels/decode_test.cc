@@ -127,5 +127,40 @@ TEST(Decode, finds_the_scales_of_a_slice_that_starts_inside_a_block) {
   }
 }
 
+// Scale blocks of 48 columns cross the borders of the blocks of 1024 that products decode at a
+// time.
+TEST(Decode, finds_the_scales_of_blocks_that_do_not_divide_a_power_of_two) {
+  constexpr int64_t kCols = 2100;
+  constexpr int64_t kBlock = 48;
+  std::vector<float> scales(kCols / kBlock + 1);
+  std::iota(scales.begin(), scales.end(), 1.0f);
+  const std::vector<int64_t> columns = {0, 47, 48, 1007, 1008, 1023, 1024, 1055, 1056, 2047, 2099};
+  const auto n = static_cast<int64_t>(columns.size());
+  const Tensor<float, 2> units({n, kCols});
+  std::fill_n(units.view().data(), n * kCols, 0.0f);
+  for (int64_t t = 0; t < n; ++t) units.view()(t, columns[static_cast<size_t>(t)]) = 1;
+  for (const WeightFormat format : {WeightFormat::kFP8, WeightFormat::kFP4}) {
+    const std::byte one = format == WeightFormat::kFP8 ? std::byte{0x38} : std::byte{0x22};
+    const std::vector<std::byte> data(kCols, one);
+    const QuantMatrix w{.data = data.data(),
+                        .scales = reinterpret_cast<const std::byte*>(scales.data()),
+                        .rows = 1,
+                        .cols = kCols,
+                        .block_cols = kBlock,
+                        .scale_cols = static_cast<int64_t>(scales.size()),
+                        .format = format,
+                        .scale_format = ScaleFormat::kF32};
+    const Tensor<float, 2> y({n, 1});
+    for (const NamedOps& build : AllOps::instance().each()) {
+      build.ops.linear(units.view(), w, y.view());
+      for (int64_t t = 0; t < n; ++t) {
+        const int64_t column = columns[static_cast<size_t>(t)];
+        EXPECT_EQ(y.view()(t, 0), static_cast<float>(column / kBlock + 1))
+            << build.name << " format " << static_cast<int>(format) << " column " << column;
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace dsv4::testing
