@@ -20,6 +20,7 @@ enum ExitCode {
 void add_compare(CLI::App& app);
 void add_detokenize(CLI::App& app);
 void add_encode(CLI::App& app);
+void add_chat(CLI::App& app);
 void add_eval(CLI::App& app);
 void add_logits(CLI::App& app);
 void add_parse(CLI::App& app);

@@ -26,6 +26,7 @@ int main(int argc, char** argv) {
   dsv4::cli::add_compare(app);
   dsv4::cli::add_detokenize(app);
   dsv4::cli::add_encode(app);
+  dsv4::cli::add_chat(app);
   dsv4::cli::add_eval(app);
   dsv4::cli::add_logits(app);
   dsv4::cli::add_parse(app);
