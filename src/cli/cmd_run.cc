@@ -167,7 +167,7 @@ void add_run(CLI::App& app) {
   args->sampling.add_to(*command);
   command->footer(
       "Examples:\n"
-      "  dsv4 run -m models/mini -p 'Sort from small to large: 31, 7, 15'\n"
+      "  dsv4 run -m models/mini -p 'Sort these numbers from small to large: 45, 13, 19'\n"
       "  dsv4 run -m models/mini --messages conversation.json --json\n"
       "  echo 'Who are you?' | dsv4 run -m models/mini");
   command->callback([args] { run(*args); });

@@ -130,6 +130,7 @@ ReplyStats drive_reply(Session& session, ReplyStream& reply, const std::vector<i
   }
   stats.n_reused = stats.n_prompt - session.n_computed();
   stats.prefill_s = seconds_since(start);
+  session.remember();  // the next prompt may drop this reply's reasoning
   const auto decode_start = std::chrono::steady_clock::now();
   std::vector<ParseEvent> events;
   while (reply.next(events)) {

@@ -28,6 +28,7 @@ int main(int argc, char** argv) {
   dsv4::cli::add_encode(app);
   dsv4::cli::add_chat(app);
   dsv4::cli::add_eval(app);
+  dsv4::cli::add_inspect(app);
   dsv4::cli::add_logits(app);
   dsv4::cli::add_parse(app);
   dsv4::cli::add_run(app);

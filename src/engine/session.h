@@ -39,10 +39,12 @@ class Session {
  private:
   struct Checkpoint {
     int64_t n_tokens;
+    int64_t oldest;  // fewest tokens that rollback can return to from here
     std::vector<std::byte> state;
   };
 
   void return_to_prefix(int64_t n_tokens);
+  void restore_for(int64_t n_tokens);
 
   Model& model_;
   SequenceState state_;
