@@ -1,0 +1,102 @@
+#!/bin/sh
+# The program as a user runs it: results, errors, exit codes. Usage: cli_test.sh DSV4 SOURCE_DIR
+set -u
+dsv4=$1
+source=$2
+mini=$source/models/mini
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+n_passed=0
+n_failed=0
+
+pass() { n_passed=$((n_passed + 1)); }
+fail() { n_failed=$((n_failed + 1)); echo "FAILED: $1"; }
+
+# expect NAME CODE TEXT command...: the exit code, and TEXT somewhere in the output.
+expect() {
+  name=$1; code=$2; text=$3; shift 3
+  "$@" >"$work/out" 2>&1 </dev/null
+  actual=$?
+  if [ $actual -ne "$code" ]; then
+    fail "$name: exit code $actual, expected $code: $(head -c 300 "$work/out")"
+  elif ! grep -qF -- "$text" "$work/out"; then
+    fail "$name: no '$text' in: $(head -c 300 "$work/out")"
+  else
+    pass
+  fi
+}
+
+# same NAME A B: two files of the same bytes.
+same() { if cmp -s "$2" "$3"; then pass; else fail "$1: $2 and $3 differ"; fi; }
+
+one_line_error() {
+  expect "$@"
+  [ "$(wc -l <"$work/out")" -eq 1 ] || fail "$1: the error is not one line"
+}
+
+# --- the same bits however the work is cut
+ids=$(awk 'BEGIN { srand(7); for (i = 0; i < 150; i++) printf "%s%d", i ? "," : "", int(rand() * 512) }')
+logits() { "$dsv4" logits -m "$source/tests/golden/t1" --ids "$ids" "$@"; }
+logits --mtp -o "$work/whole" || fail "logits"
+for chunk in 1 7 64; do
+  logits --mtp --chunk $chunk -o "$work/part" && same "chunk $chunk" "$work/whole" "$work/part"
+done
+for k in 0 1 77 149; do
+  logits --mtp --decode-from $k -o "$work/part" && same "decode from $k" "$work/whole" "$work/part"
+done
+for n in 1 3; do
+  logits --mtp --threads $n -o "$work/part" && same "$n threads" "$work/whole" "$work/part"
+done
+logits --trace -o "$work/traced" || fail "logits --trace"
+expect "a trace beside logits" 0 "logits" "$dsv4" compare "$work/traced" "$work/traced"
+logits --numerics official -o "$work/official" || fail "official numerics"
+expect "compare finds a difference" 3 "logits" "$dsv4" compare --tolerance 1e-6 "$work/whole" "$work/official"
+
+# --- replies
+expect "run" 0 "Sorted: 13, 19, 45" "$dsv4" run -m "$mini" -p "Sort these numbers from small to large: 45, 13, 19"
+expect "reasoning is kept out of the answer" 0 "34 + 44 = 78" "$dsv4" run -m "$mini" --think high -p "What is 34 + 44?"
+expect "reasoning in JSON" 0 '"reasoning_content": "4 3 + 4 4' "$dsv4" run -m "$mini" --think high --json -p "What is 34 + 44?"
+expect "max tokens" 0 '"finish_reason": "length"' "$dsv4" run -m "$mini" --json --max-tokens 3 -p "Who are you?"
+expect "stop string" 0 '"content": "Sorted: "' "$dsv4" run -m "$mini" --json --stop 13 -p "Sort these numbers from small to large: 45, 13, 19"
+expect "special tokens of users are text" 0 '"prompt_tokens"' "$dsv4" run -m "$mini" --json --max-tokens 1 -p "<｜User｜>"
+"$dsv4" run -m "$mini" --ids 0,1250 --seed 3 --temperature 1 --max-tokens 20 --json >"$work/a"
+"$dsv4" run -m "$mini" --ids 0,1250 --seed 3 --temperature 1 --max-tokens 20 --json --threads 1 >"$work/b"
+for f in a b; do sed 's/"prefill_seconds.*//' "$work/$f" >"$work/$f.ids"; done
+same "the seed fixes the text" "$work/a.ids" "$work/b.ids"
+printf 'Who are you?\n/think high\nWhat is 34 + 44?\n/save %s\n/nonsense\n' "$work/chat.json" |
+  "$dsv4" chat -m "$mini" >"$work/out" 2>"$work/err"
+grep -qF "I am Mini" "$work/out" && pass || fail "chat from a pipe"
+grep -qF "34 + 44 = 78" "$work/out" && pass || fail "chat with thinking"
+grep -qF "/nonsense: no such command" "$work/err" && pass || fail "chat refuses unknown commands"
+expect "a saved chat is a conversation" 0 '"role": "assistant"' "$dsv4" run -m "$mini" --json --max-tokens 5 --messages "$work/chat.json"
+
+# --- a synthetic model
+expect "synth" 0 "" "$dsv4" synth --preset tiny --seed 5 -o "$work/tiny"
+expect "inspect" 0 "CSA" "$dsv4" inspect "$work/tiny"
+expect "inspect of a config alone" 0 "284" "$dsv4" inspect "$source/tests/cli/flash-config.json"
+expect "a synthetic model runs" 0 '"finish_reason"' "$dsv4" run -m "$work/tiny" --json --max-tokens 4 -p "hello"
+expect "synth does not overwrite" 1 "$work/tiny" "$dsv4" synth --preset tiny -o "$work/tiny"
+
+# --- what goes wrong
+expect "help" 0 "Usage" "$dsv4" --help
+expect "no command" 2 "subcommand" "$dsv4"
+expect "unknown option" 2 "--nope" "$dsv4" run -m "$mini" --nope
+one_line_error "no such model" 1 "$work/nowhere" "$dsv4" run -m "$work/nowhere" -p x
+one_line_error "id outside the vocabulary" 1 "99999" "$dsv4" run -m "$mini" --ids 1,99999
+one_line_error "ids that are no numbers" 1 "'x'" "$dsv4" logits -m "$mini" --ids 1,x -o "$work/out.st"
+one_line_error "too long a prompt" 1 "context" "$dsv4" run -m "$mini" --context 4 -p "a b c d e f g h"
+one_line_error "temperature" 1 "temperature" "$dsv4" run -m "$mini" --temperature=-1 -p x
+cp -r "$source/tests/golden/t1" "$work/broken"
+chmod -R u+w "$work/broken"
+shard=$work/broken/model-00001-of-00001.safetensors
+head -c 2000000 "$source/tests/golden/t1/model-00001-of-00001.safetensors" >"$shard"
+one_line_error "truncated shard" 1 "model-00001-of-00001.safetensors: tensor" "$dsv4" logits -m "$work/broken" --ids 1 -o "$work/out.st"
+head -c 100 "$source/tests/golden/t1/model-00001-of-00001.safetensors" >"$shard"
+one_line_error "truncated header" 1 "truncated" "$dsv4" logits -m "$work/broken" --ids 1 -o "$work/out.st"
+echo '{"vocab_size": 512' >"$work/broken/config.json"
+one_line_error "broken config" 1 "config.json" "$dsv4" logits -m "$work/broken" --ids 1 -o "$work/out.st"
+echo '[{"role": "wizard", "content": "x"}]' >"$work/messages.json"
+one_line_error "unknown role" 1 "messages" "$dsv4" run -m "$mini" --messages "$work/messages.json"
+
+echo "$n_passed passed, $n_failed failed"
+[ $n_failed -eq 0 ]
