@@ -145,8 +145,8 @@ class ChatRenderer {
       const std::string where = fmt::format("{}[{}]", block.where, i);
       parts[i].as_object(where);
       const Json* type = parts[i].find("type");
-      const std::string_view type_name =
-          type != nullptr && type->is_string() ? type->as_string(where) : "None";
+      std::string_view type_name = "None";
+      if (type != nullptr && type->is_string()) type_name = type->as_string(where);
       if (i > 0) markup("\n\n");
       if (type_name == "text") {
         const Json* text = parts[i].find("text");
