@@ -1,7 +1,7 @@
 #include "model/param_count.h"
 
-#include <map>
 #include <functional>
+#include <map>
 #include <numeric>
 #include <utility>
 
@@ -49,17 +49,22 @@ int64_t ParamCount::main_model() const {
   return std::accumulate(by_class.begin(), by_class.end(), -(*this)[TensorClass::kMtp]);
 }
 
+std::vector<EqualLayers> group_equal_layers(const ModelConfig& config) {
+  std::map<std::pair<int64_t, bool>, EqualLayers> kinds;
+  for (int64_t i = 0; i < config.n_layers; ++i) {
+    EqualLayers& group = kinds[{config.ratio(i), config.is_hash_layer(i)}];
+    if (group.number++ == 0) group.first = i;
+  }
+  std::vector<EqualLayers> groups;
+  for (const auto& [kind, group] : kinds) groups.push_back(group);
+  return groups;
+}
+
 ParamCount count_params(const ModelConfig& config) {
   ParamCount count;
   add(global_specs(config), 1, count);
-  // Layers of one kind have the same tensors: first such layer and their number.
-  std::map<std::pair<int64_t, bool>, std::pair<int64_t, int64_t>> kinds;
-  for (int64_t i = 0; i < config.n_layers; ++i) {
-    auto& [layer, number] = kinds[{config.ratio(i), config.is_hash_layer(i)}];
-    if (number++ == 0) layer = i;
-  }
-  for (const auto& [kind, first_and_number] : kinds) {
-    add(layer_specs(config, first_and_number.first), first_and_number.second, count);
+  for (const EqualLayers& group : group_equal_layers(config)) {
+    add(layer_specs(config, group.first), group.number, count);
   }
   if (config.n_mtp_layers > 0 && !config.has_dspark) add(mtp_specs(config), 1, count);
   const int64_t routed = count[TensorClass::kRoutedExpert];

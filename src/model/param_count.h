@@ -8,6 +8,7 @@
 #include <array>
 #include <cstdint>
 #include <string_view>
+#include <vector>
 
 namespace dsv4 {
 
@@ -27,6 +28,14 @@ struct ParamCount {
   int64_t main_model() const;
   int64_t with_mtp() const { return main_model() + (*this)[TensorClass::kMtp]; }
 };
+
+// Layers of one kind (ratio and routing) have the same tensors: the first of each kind and their
+// number.
+struct EqualLayers {
+  int64_t first = 0;
+  int64_t number = 0;
+};
+std::vector<EqualLayers> group_equal_layers(const ModelConfig& config);
 
 // The MTP block is counted where the config declares one; it shares embedding and head. DSpark
 // stages are not counted.

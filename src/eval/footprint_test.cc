@@ -1,0 +1,112 @@
+#include "eval/footprint.h"
+
+#include <numeric>
+#include <tuple>
+
+#include <fmt/core.h>
+#include <gtest/gtest.h>
+
+namespace dsv4 {
+namespace {
+
+std::string golden(const std::string& name) {
+  return fmt::format("{}/tests/golden/{}", DSV4_SOURCE_DIR, name);
+}
+
+int64_t bytes_of(const std::vector<StoredGroup>& groups, TensorClass cls, DType dtype) {
+  for (const StoredGroup& group : groups) {
+    if (group.cls == cls && group.dtype == dtype) return group.n_bytes;
+  }
+  return 0;
+}
+
+int64_t sum(const std::vector<StoredGroup>& groups) {
+  return std::accumulate(
+      groups.begin(), groups.end(), int64_t{0},
+      [](int64_t total, const StoredGroup& group) { return total + group.n_bytes; });
+}
+
+TEST(Footprint, groups_every_tensor_of_a_checkpoint) {
+  for (const char* model : {"t1", "t2", "t3"}) {
+    const Checkpoint checkpoint = Checkpoint::open(golden(model));
+    const std::vector<StoredGroup> groups = stored_groups(checkpoint, load_config(golden(model)));
+    int64_t n_bytes = 0;
+    for (const StoredTensor& tensor : checkpoint.tensors()) n_bytes += std::ssize(tensor.data);
+    EXPECT_EQ(sum(groups), n_bytes) << model;
+    for (const StoredGroup& group : groups) {
+      EXPECT_NE(group_name(group), "other") << model << " " << dtype_name(group.dtype);
+    }
+  }
+}
+
+// The checkpoint t3 is stored as a release is: what is computed from its config.json alone is what
+// its files have.
+TEST(Footprint, predicts_the_bytes_of_a_release) {
+  const ModelConfig config = load_config(golden("t3"));
+  const auto rows = [](const std::vector<StoredGroup>& groups) {
+    std::vector<std::tuple<std::string_view, DType, int64_t, int64_t>> result;
+    for (const StoredGroup& group : groups) {
+      result.emplace_back(group_name(group), group.dtype, group.n_tensors, group.n_bytes);
+    }
+    return result;
+  };
+  EXPECT_EQ(rows(released_groups(config)),
+            rows(stored_groups(Checkpoint::open(golden("t3")), config)));
+}
+
+TEST(Footprint, a_release_has_half_a_byte_and_a_share_of_a_scale_for_each_routed_weight) {
+  const ModelConfig flash = preset_config("flash");
+  const std::vector<StoredGroup> groups = released_groups(flash);
+  const int64_t routed = count_params(flash)[TensorClass::kRoutedExpert];
+  EXPECT_EQ(bytes_of(groups, TensorClass::kRoutedExpert, DType::kI8), routed / 2);
+  EXPECT_EQ(bytes_of(groups, TensorClass::kRoutedExpert, DType::kF8E8M0), routed / 32);
+  EXPECT_EQ(bytes_of(groups, TensorClass::kEmbedding, DType::kBF16), 2LL * 129280 * 4096);
+  // Tables of expert ids of the three hash layers.
+  EXPECT_EQ(bytes_of(groups, TensorClass::kRouter, DType::kI64), 3LL * 129280 * 6 * 8);
+  EXPECT_GT(bytes_of(groups, TensorClass::kMtp, DType::kI8), 0);
+}
+
+TEST(Footprint, the_trained_state_has_the_published_size) {
+  constexpr double kGiB = 1 << 30;
+  constexpr int64_t kMillion = 1 << 20;
+  EXPECT_NEAR(static_cast<double>(trained_state_bytes(preset_config("flash"), kMillion)) / kGiB,
+              3.4, 0.05);
+  EXPECT_NEAR(static_cast<double>(trained_state_bytes(preset_config("pro"), kMillion)) / kGiB, 4.9,
+              0.05);
+  // One window entry of 448 E4M3, 7 scales and 64 BF16 per layer after the first token; three more
+  // and the CSA layers close an entry with its index entry of 128 FP4 and 4 scales.
+  const ModelConfig flash = preset_config("flash");
+  EXPECT_EQ(trained_state_bytes(flash, 1), 43 * 583);
+  EXPECT_EQ(trained_state_bytes(flash, 4), 4 * 43 * 583 + 21 * (583 + 68));
+}
+
+TEST(Footprint, the_state_grows_by_the_entries_of_its_layers) {
+  const ModelConfig flash = preset_config("flash");
+  const StateLayout layout = Model::layout_of(flash, {});
+  const double per_token = 4 * (21 * (512 + 128) / 4.0 + 20 * 512 / 128.0);
+  EXPECT_NEAR(state_bytes_per_token(layout), per_token, per_token * 1e-3);
+}
+
+TEST(Footprint, weights_that_are_not_read_do_not_count) {
+  const ModelConfig flash = preset_config("flash");
+  const std::vector<StoredGroup> groups = released_groups(flash);
+  const auto forecast = [&](int64_t n) { return forecast_memory(flash, groups, {}, n); };
+  EXPECT_LT(forecast(1).weights, forecast(100).weights);
+  // One token reads all of the attention, and 6 of 256 experts.
+  const int64_t experts = bytes_of(groups, TensorClass::kRoutedExpert, DType::kI8) +
+                          bytes_of(groups, TensorClass::kRoutedExpert, DType::kF8E8M0);
+  EXPECT_NEAR(static_cast<double>(forecast(2).weights - forecast(1).weights),
+              static_cast<double>(experts) * 6 / 256 * (250.0 / 256), 1e6);
+  const int64_t mtp = sum(groups) - sum(released_groups([&] {
+                        ModelConfig config = flash;
+                        config.n_mtp_layers = 0;
+                        return config;
+                      }()));
+  EXPECT_NEAR(static_cast<double>(forecast(100000).weights), static_cast<double>(sum(groups) - mtp),
+              1e6);
+  EXPECT_EQ(forecast(100).total(), forecast(100).weights + forecast(100).state +
+                                       forecast(100).workspace + forecast(100).program);
+}
+
+}  // namespace
+}  // namespace dsv4
