@@ -2,6 +2,8 @@
 
 #include "base/error.h"
 
+#include <chrono>
+#include <cstdio>
 #include <cstring>
 #include <fstream>
 
@@ -135,6 +137,37 @@ TEST_F(CheckpointTest, names_the_shard_that_is_truncated) {
   expect_error({"s1.safetensors: tensor c", "truncated"});
   fs::resize_file(folder_ / "s1.safetensors", 0);
   expect_error({"s1.safetensors", "at least 8 bytes"});
+}
+
+// As many tensors and bytes as the smaller release has; the data is a hole in the file.
+TEST_F(CheckpointTest, opens_many_tensors_without_reading_them) {
+  constexpr size_t kTensors = 70000;
+  constexpr uint64_t kBytes = 2048 * 1024;
+  std::string header;
+  for (size_t i = 0; i < kTensors; ++i) {
+    header +=
+        fmt::format(R"({}"layers.{}.ffn.experts.{}.w1.weight":{{"dtype":"I8","shape":[2048,1024],)"
+                    R"("data_offsets":[{},{}]}})",
+                    i == 0 ? "{" : ",", i / 1000, i % 1000, i * kBytes, (i + 1) * kBytes);
+  }
+  header += "}";
+  const uint64_t length = header.size();
+  const fs::path path = folder_ / "model.safetensors";
+  std::ofstream(path, std::ios::binary)
+      << std::string_view(reinterpret_cast<const char*>(&length), 8) << header;
+  std::error_code error;
+  fs::resize_file(path, 8 + length + kTensors * kBytes, error);
+  if (error) GTEST_SKIP() << "the file system takes no file this large: " << error.message();
+  const auto start = std::chrono::steady_clock::now();
+  const Checkpoint checkpoint = Checkpoint::open(folder_);
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+  std::printf("opened %zu tensors of %.0f GB in %.3f s\n", kTensors,
+              static_cast<double>(kTensors * kBytes) / 1e9, seconds.count());
+  ASSERT_EQ(checkpoint.tensors().size(), kTensors);
+  const StoredTensor* last = checkpoint.find("layers.69.ffn.experts.999.w1.weight");
+  ASSERT_NE(last, nullptr);
+  EXPECT_EQ(last->offset, 8 + length + (kTensors - 1) * kBytes);
+  EXPECT_EQ(last->data[kBytes - 1], std::byte{0});
 }
 
 TEST_F(CheckpointTest, refuses_file_names_outside_the_folder) {

@@ -8,6 +8,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <iterator>
+#include <limits>
+#include <optional>
 #include <unordered_set>
 #include <utility>
 
@@ -36,12 +39,51 @@ bool is_printable(std::string_view text) {
   return std::ranges::none_of(text, [](unsigned char c) { return c < 0x20 || c == 0x7F; });
 }
 
+// Text as an iterator that counts what the parser has read, which its events do not tell.
+class CountedText {
+ public:
+  using iterator_category = std::input_iterator_tag;
+  using value_type = char;
+  using difference_type = std::ptrdiff_t;
+  using pointer = const char*;
+  using reference = const char&;
+
+  CountedText(const char* at, uint64_t* n_read) : at_(at), n_read_(n_read) {}
+  reference operator*() const { return *at_; }
+  CountedText& operator++() {
+    ++at_;
+    ++*n_read_;
+    return *this;
+  }
+  bool operator==(const CountedText& other) const { return at_ == other.at_; }
+
+ private:
+  const char* at_;
+  uint64_t* n_read_;
+};
+
+// Bytes of a tensor, or nothing when the product overflows, in whatever order it is formed.
+std::optional<uint64_t> tensor_bytes(const TensorEntry& entry) {
+  uint64_t bytes = dtype_bytes(entry.dtype);
+  bool empty = false;
+  for (const int64_t extent : entry.shape) {
+    empty = empty || extent == 0;
+    const auto factor = static_cast<uint64_t>(std::max<int64_t>(extent, 1));
+    if (__builtin_mul_overflow(bytes, factor, &bytes)) return std::nullopt;
+  }
+  if (bytes > uint64_t{std::numeric_limits<int64_t>::max()}) return std::nullopt;
+  return empty ? 0 : bytes;
+}
+
 // Gathers the header as it is parsed: {"name": {"dtype": ..., "shape": [...], "data_offsets":
 // [...]}, "__metadata__": {"key": "value"}}. No document tree: headers have many thousand tensors.
 class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
  public:
-  explicit HeaderReader(SafetensorsHeader& header) : header_(header) {}
+  // `n_read` counts the bytes of the header that the parser has read.
+  HeaderReader(SafetensorsHeader& header, const uint64_t& n_read)
+      : header_(header), n_read_(n_read) {}
 
+  // What is wrong, with the byte of the file where that was seen.
   const std::string& problem() const { return problem_; }
 
   bool start_object(size_t) override {
@@ -58,6 +100,7 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
     }
     entry_.begin = offsets_[0];
     entry_.end = offsets_[1];
+    if (!check_size()) return false;
     header_.tensors.push_back(std::move(entry_));
     return true;
   }
@@ -121,8 +164,8 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
   bool boolean(bool) override { return unexpected(); }
   bool null() override { return unexpected(); }
   bool binary(nlohmann::json::binary_t&) override { return unexpected(); }
-  bool parse_error(size_t position, const std::string&, const nlohmann::json::exception&) override {
-    problem_ = fmt::format("byte {}: the header is not valid JSON", kLengthBytes + position);
+  bool parse_error(size_t, const std::string&, const nlohmann::json::exception&) override {
+    problem_ = fmt::format("byte {}: the header is not valid JSON", position());
     return false;
   }
 
@@ -136,13 +179,30 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
     return seen == nullptr || !std::exchange(*seen, true);
   }
 
+  bool check_size() {
+    const std::optional<uint64_t> expected = tensor_bytes(entry_);
+    if (!expected) return fail("its shape overflows");
+    if (entry_.begin > entry_.end) {
+      return fail(
+          fmt::format("data_offsets run backwards, from {} to {}", entry_.begin, entry_.end));
+    }
+    if (entry_.end - entry_.begin != *expected) {
+      return fail(fmt::format("type and shape need {} bytes, data_offsets give {}", *expected,
+                              entry_.end - entry_.begin));
+    }
+    return true;
+  }
+
+  uint64_t position() const { return kLengthBytes + n_read_; }
   bool fail(const std::string& message) {
-    problem_ = entry_.name.empty() ? message : fmt::format("tensor {}: {}", entry_.name, message);
+    const std::string tensor = entry_.name.empty() ? "" : fmt::format("tensor {}: ", entry_.name);
+    problem_ = fmt::format("{}byte {}: {}", tensor, position(), message);
     return false;
   }
   bool unexpected() { return fail(fmt::format("unexpected value of '{}'", field_)); }
 
   SafetensorsHeader& header_;
+  const uint64_t& n_read_;
   TensorEntry entry_;
   std::vector<uint64_t> offsets_;
   std::unordered_set<std::string> names_;
@@ -156,35 +216,16 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
   bool seen_offsets_ = false;
 };
 
-// Bytes of a tensor, or nothing when they exceed what a file can hold.
-bool tensor_bytes(const TensorEntry& entry, uint64_t& bytes) {
-  bytes = dtype_bytes(entry.dtype);
-  for (const int64_t extent : entry.shape) {
-    if (__builtin_mul_overflow(bytes, static_cast<uint64_t>(extent), &bytes)) return false;
-  }
-  return true;
-}
-
-// Makes the offsets absolute and checks each range against shape, file and neighbours.
+// Makes the offsets absolute and checks each range against file and neighbours.
 void check_ranges(SafetensorsHeader& header, uint64_t data_begin, uint64_t file_bytes,
                   const std::string& where) {
   for (TensorEntry& entry : header.tensors) {
     const std::string tensor = fmt::format("{}: tensor {}", where, entry.name);
-    uint64_t expected = 0;
-    if (!tensor_bytes(entry, expected)) throw invalid(tensor, "its shape overflows");
-    if (entry.begin > entry.end) {
-      throw invalid(
-          tensor, fmt::format("data_offsets run backwards, from {} to {}", entry.begin, entry.end));
-    }
     if (entry.end > file_bytes - data_begin) {
       throw invalid(tensor,
                     fmt::format("needs bytes {} to {} of the data section at byte {}, the file "
                                 "ends at byte {}; it is truncated",
                                 entry.begin, entry.end, data_begin, file_bytes));
-    }
-    if (entry.end - entry.begin != expected) {
-      throw invalid(tensor, fmt::format("type and shape need {} bytes, data_offsets give {}",
-                                        expected, entry.end - entry.begin));
     }
     entry.begin += data_begin;
     entry.end += data_begin;
@@ -218,12 +259,15 @@ SafetensorsHeader parse_safetensors_header(std::span<const std::byte> file, uint
                                      length, file_bytes));
   }
   SafetensorsHeader header;
-  HeaderReader reader(header);
+  uint64_t n_read = 0;
+  HeaderReader reader(header, n_read);
   const auto* text = reinterpret_cast<const char*>(file.data() + kLengthBytes);
   if (length == 0 || text[0] != '{') {
     throw invalid(where, "byte 8: the header is not a JSON object");
   }
-  if (!nlohmann::json::sax_parse(text, text + length, &reader)) {
+  uint64_t unused = 0;
+  if (!nlohmann::json::sax_parse(CountedText(text, &n_read), CountedText(text + length, &unused),
+                                 &reader)) {
     throw invalid(where, reader.problem());
   }
   check_ranges(header, kLengthBytes + length, file_bytes, where);

@@ -85,6 +85,20 @@ TEST(Safetensors, names_file_tensor_and_byte_of_what_is_wrong) {
   EXPECT_NE(overlap.find("belongs to tensor a too"), std::string::npos) << overlap;
 }
 
+// The byte is where the wrong value ends; a number ends where the next character is read.
+TEST(Safetensors, names_the_byte_of_the_header_where_a_value_is_wrong) {
+  const std::string header = one("F64", "[1]", "[0,8]");
+  const size_t byte = 8 + header.find("F64") + std::strlen("F64\"");
+  EXPECT_EQ(error_of(header, 8),
+            fmt::format("a.safetensors: tensor a: byte {}: type 'F64' is not known", byte));
+  const std::string short_header = one("U8", "[3]", "[0,2]");
+  EXPECT_EQ(error_of(short_header, 8),
+            fmt::format("a.safetensors: tensor a: byte {}: type and shape need 3 bytes, "
+                        "data_offsets give 2",
+                        8 + short_header.size() - 1));
+  EXPECT_EQ(error_of("{\"a\":nul}", 0), "a.safetensors: byte 17: the header is not valid JSON");
+}
+
 TEST(Safetensors, refuses_wrong_values) {
   struct Case {
     const char* dtype;
@@ -102,6 +116,8 @@ TEST(Safetensors, refuses_wrong_values) {
            {"U8", "[18446744073709551615]", "[0,1]", "impossible"},
            {"U8", "[99999999999999999999999]", "[0,1]", "unexpected value"},
            {"U8", "[281474976710656,281474976710656]", "[0,0]", "overflows"},
+           {"U8", "[0,281474976710656,281474976710656]", "[0,0]", "overflows"},
+           {"I64", "[281474976710656,4096]", "[0,9223372036854775808]", "overflows"},
            {"U8", "\"1\"", "[0,1]", "unexpected value"},
            {"U8", "1", "[0,1]", "unexpected value"},
            {"U8", "null", "[0,1]", "unexpected value"},
@@ -120,7 +136,8 @@ TEST(Safetensors, refuses_wrong_values) {
     const std::string message = error_of(one(c.dtype, c.shape, c.offsets), 16);
     EXPECT_NE(message.find(c.message), std::string::npos)
         << c.dtype << c.shape << c.offsets << " gave: " << message;
-    EXPECT_NE(message.find("tensor a"), std::string::npos) << message;
+    EXPECT_NE(message.find("a.safetensors: tensor a: "), std::string::npos) << message;
+    EXPECT_NE(message.find("byte "), std::string::npos) << message;
   }
 }
 
@@ -241,6 +258,21 @@ TEST_F(SafetensorsWriterTest, writes_what_the_reader_reads) {
   EXPECT_EQ(header.tensors[2].name, "a \"quoted\"");
   EXPECT_EQ(header.tensors[2].end, file.bytes().size());
   EXPECT_EQ(std::memcmp(file.bytes().data() + header.tensors[2].begin, kBytes, sizeof kBytes), 0);
+}
+
+TEST_F(SafetensorsWriterTest, writes_the_bytes_of_the_format) {
+  SafetensorsWriter writer(path_, {{"b", DType::kBF16, {2, 1}}, {"a", DType::kU8, {}}},
+                           {{"k", "v"}});
+  const uint8_t data[] = {0x80, 0x3F, 0x00, 0xC0, 0x07};
+  writer.append(std::as_bytes(std::span(data)));
+  writer.finish();
+  std::string header =
+      R"({"__metadata__":{"k":"v"},"b":{"dtype":"BF16","shape":[2,1],"data_offsets":[0,4]},)"
+      R"("a":{"dtype":"U8","shape":[],"data_offsets":[4,5]}})";
+  ASSERT_EQ(header.size(), 133u);
+  header += "   ";  // to a multiple of 8, which is 0x88
+  using namespace std::string_literals;
+  EXPECT_EQ(read_file(path_), "\x88\0\0\0\0\0\0\0"s + header + "\x80\x3F\0\xC0\x07"s);
 }
 
 TEST_F(SafetensorsWriterTest, leaves_nothing_and_keeps_the_old_file_when_not_finished) {
