@@ -1,11 +1,16 @@
 #include "model/config.h"
 
+#include "base/error.h"
 #include "base/json.h"
 #include "base/mapped_file.h"
 #include "model/config_reader.h"
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
+
+#include <fmt/core.h>
+#include <nlohmann/json.hpp>
 
 namespace dsv4 {
 namespace {

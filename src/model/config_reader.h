@@ -2,19 +2,16 @@
 // config*.cc files include this.
 #pragma once
 
-#include "base/error.h"
-
-#include <cmath>
+#include <cstdint>
 #include <initializer_list>
 #include <string>
 #include <string_view>
 
-#include <fmt/core.h>
-#include <fmt/ranges.h>
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 
 namespace dsv4 {
 
+// Looks at a JSON object, which must outlive it. `where` names it in errors.
 class ConfigReader {
  public:
   using Names = std::initializer_list<const char*>;
@@ -23,96 +20,35 @@ class ConfigReader {
       : object_(object), where_(std::move(where)) {}
 
   // Whether the member is there, null or not.
-  bool contains(const char* name) const { return object_.contains(name); }
-
+  bool contains(const char* name) const;
   // The first of the names that is there and not null, else nullptr.
-  const nlohmann::json* find(Names names) const {
-    for (const char* name : names) {
-      const auto found = object_.find(name);
-      if (found != object_.end() && !found->is_null()) return &*found;
-    }
-    return nullptr;
-  }
-
+  const nlohmann::json* find(Names names) const;
   // The member as a reader of its own; an empty object where it is absent.
-  ConfigReader child(const char* name) const {
-    static const nlohmann::json kEmpty = nlohmann::json::object();
-    const nlohmann::json* value = find({name});
-    if (value != nullptr && !value->is_object()) refuse(name, "expected an object");
-    return {value != nullptr ? *value : kEmpty, fmt::format("{}: {}", where_, name)};
-  }
+  ConfigReader child(const char* name) const;
 
   // A whole number in [low, high]; also when written as 16.0.
-  int64_t integer(Names names, int64_t low, int64_t high) const {
-    return check_integer(required(names), *names.begin(), low, high);
-  }
-  int64_t integer_or(Names names, int64_t fallback, int64_t low, int64_t high) const {
-    const nlohmann::json* value = find(names);
-    return value == nullptr ? fallback : check_integer(*value, *names.begin(), low, high);
-  }
+  int64_t integer(Names names, int64_t low, int64_t high) const;
+  int64_t integer_or(Names names, int64_t fallback, int64_t low, int64_t high) const;
+  int64_t check_integer(const nlohmann::json& value, std::string_view name, int64_t low,
+                        int64_t high) const;
 
   // A finite number in [low, high].
-  double number(Names names, double low, double high) const {
-    return check_number(required(names), *names.begin(), low, high);
-  }
-  double number_or(Names names, double fallback, double low, double high) const {
-    const nlohmann::json* value = find(names);
-    return value == nullptr ? fallback : check_number(*value, *names.begin(), low, high);
-  }
+  double number(Names names, double low, double high) const;
+  double number_or(Names names, double fallback, double low, double high) const;
 
   // Refuses a member that is there with another value than the one this program implements.
-  void expect(Names names, const nlohmann::json& only) const {
-    const nlohmann::json* value = find(names);
-    if (value == nullptr || *value == only) return;
-    refuse_unsupported(*names.begin(),
-                       fmt::format("is {}, dsv4 supports {} only", shown(*value), shown(only)));
-  }
+  void expect(Names names, const nlohmann::json& only) const;
 
-  [[noreturn]] void refuse(std::string_view name, const std::string& message) const {
-    throw Error(ErrorCode::kInvalidInput, where_, fmt::format("{}: {}", name, message));
-  }
-
-  [[noreturn]] void refuse_unsupported(std::string_view name, const std::string& message) const {
-    throw Error(ErrorCode::kUnsupported, where_, fmt::format("{} {}", name, message));
-  }
-
-  int64_t check_integer(const nlohmann::json& value, std::string_view name, int64_t low,
-                        int64_t high) const {
-    const double number =
-        check_number(value, name, static_cast<double>(low), static_cast<double>(high));
-    if (number != std::floor(number)) refuse(name, fmt::format("{} is not a whole number", number));
-    return static_cast<int64_t>(number);
-  }
+  [[noreturn]] void refuse(std::string_view name, const std::string& message) const;
+  [[noreturn]] void refuse_unsupported(std::string_view name, const std::string& message) const;
 
   // A value as JSON, cut where it is long.
-  static std::string shown(const nlohmann::json& value) {
-    constexpr size_t kLongest = 60;
-    const std::string text = value.dump();
-    return text.size() <= kLongest ? text : text.substr(0, kLongest) + "...";
-  }
+  static std::string shown(const nlohmann::json& value);
 
  private:
-  const nlohmann::json& required(Names names) const {
-    const nlohmann::json* value = find(names);
-    if (value == nullptr) refuse(*names.begin(), missing(names));
-    return *value;
-  }
-
-  static std::string missing(Names names) {
-    return names.size() == 1 ? std::string("is missing")
-                             : fmt::format("is missing (also known as {})",
-                                           fmt::join(names.begin() + 1, names.end(), ", "));
-  }
-
+  const nlohmann::json& required(Names names) const;
   double check_number(const nlohmann::json& value, std::string_view name, double low,
-                      double high) const {
-    if (!value.is_number()) refuse(name, "expected a number");
-    const auto number = value.get<double>();
-    if (!(number >= low && number <= high)) {
-      refuse(name, fmt::format("{} is outside {} to {}", number, low, high));
-    }
-    return number;
-  }
+                      double high) const;
 
   const nlohmann::json& object_;
   std::string where_;

@@ -29,9 +29,7 @@ class View {
       : data_(data), shape_(shape), strides_(strides) {}
 
   // NOLINTNEXTLINE(google-explicit-constructor): a mutable view is also a constant one
-  operator View<const T, R>() const
-    requires(!std::is_const_v<T>)
-  {
+  operator View<const T, R>() const requires(!std::is_const_v<T>) {
     return {data_, shape_, strides_};
   }
 
@@ -59,9 +57,7 @@ class View {
   }
 
   // The i-th element of the first dimension; for a matrix see span().
-  View<T, R - 1> operator[](int64_t i) const
-    requires(R > 1)
-  {
+  View<T, R - 1> operator[](int64_t i) const requires(R > 1) {
     DCHECK(i >= 0 && i < shape_[0], i, shape_[0]);
     typename View<T, R - 1>::Shape shape;
     typename View<T, R - 1>::Shape strides;
@@ -70,11 +66,7 @@ class View {
   }
 
   // The last dimension as a span (vectors only).
-  std::span<T> span() const
-    requires(R == 1)
-  {
-    return {data_, static_cast<size_t>(shape_[0])};
-  }
+  std::span<T> span() const requires(R == 1) { return {data_, static_cast<size_t>(shape_[0])}; }
 
   // Elements [begin, begin + count) of the first dimension.
   View slice(int64_t begin, int64_t count) const {
