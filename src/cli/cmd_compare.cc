@@ -148,7 +148,8 @@ void add_compare(CLI::App& app) {
                       "Only tensors of A with this prefix, which is cut off");
   command->add_option("--prefix-b", args->options.prefix_b, "The same for B");
   command->add_option("--map", args->renamed, "Compare tensor A with B; repeatable")
-      ->type_name("A=B");
+      ->type_name("A=B")
+      ->allow_extra_args(false);
   command
       ->add_option("--tolerance", args->tolerance,
                    "Exit code 3 when a float is farther off, an integer differs or a tensor of A "
@@ -158,7 +159,8 @@ void add_compare(CLI::App& app) {
   command->footer(
       "relative is max abs over the largest value of A. KL is KL(A || B) in nats per row of "
       "tensors\n"
-      "called logits. A tensor with fewer rows is compared with the last rows of the other.\n"
+      "called logits. A tensor with fewer rows is compared with the last rows of the other\n"
+      "(stages of the experts: with the first, which the golden vectors keep).\n"
       "Example, a golden trace: dsv4 compare vectors.safetensors out.safetensors\n"
       "  --prefix-a trace.p33. --tolerance 1e-4");
   command->callback([args] { run(*args); });

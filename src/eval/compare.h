@@ -63,10 +63,11 @@ struct Comparison {
 };
 
 // Every float type is compared as float32, every integer type as 64-bit integers. Where one tensor
-// has fewer rows, as the golden vectors that keep only the last positions, it is compared with the
-// last rows of the other. -infinity marks what is masked: elements with it on either side are left
-// out. Rows that stand for sets (indexer choices, experts of a token) are sorted first. Throws
-// Error(kNotFound) when a name of `renamed` is not there.
+// has fewer rows it is compared with the last rows of the other, and where it is a stage of the
+// experts (ffn.router.*, ffn.routed, ffn.shared) with the first: the golden vectors keep those.
+// -infinity marks what is masked: elements with it on either side are left out. Rows that stand for
+// sets (indexer choices, experts of a token) are sorted first. Throws Error(kNotFound) when a name
+// of `renamed` is not there.
 Comparison compare(const Checkpoint& a, const Checkpoint& b, const CompareOptions& options = {});
 
 // Place of a stage in a forward pass, for sorting: streams, layers, head, logits, then MTP.

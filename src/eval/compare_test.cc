@@ -175,12 +175,16 @@ TEST_F(CompareTest, measures_logits_as_distributions) {
   EXPECT_EQ(d.logits->n_same_top1, 1);
 }
 
-TEST_F(CompareTest, the_last_rows_of_the_longer_are_compared) {
+TEST_F(CompareTest, the_last_rows_of_the_longer_are_compared_or_the_first_of_expert_stages) {
   const Values all = floats("x", {3, 2}, {0, 0, 1, 2, 3, 4});
   EXPECT_EQ(compare_one(floats("x", {2, 2}, {1, 2, 3, 4}), all).n_different, 0);
   EXPECT_EQ(compare_one(all, floats("x", {2}, {3, 4})).n_different, 0);
   EXPECT_EQ(compare_one(all, floats("x", {2}, {3, 5})).n_different, 1);
   EXPECT_EQ(compare_one(all, floats("x", {2}, {3, 5})).n_elements, 2);
+  EXPECT_EQ(compare_one(floats("layers.0.ffn.routed", {3, 2}, {5, 6, 1, 2, 3, 4}),
+                        floats("layers.0.ffn.routed", {2}, {5, 6}))
+                .n_different,
+            0);
   EXPECT_NE(compare_one(all, floats("x", {2, 3}, {0, 0, 1, 2, 3, 4})).problem, "");
   EXPECT_NE(compare_one(all, floats("x", {}, {4})).problem, "");
   EXPECT_NE(compare_one(all, floats("x", {1, 1, 2}, {3, 4})).problem, "");
