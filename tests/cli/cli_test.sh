@@ -72,7 +72,7 @@ expect "a saved chat is a conversation" 0 '"role": "assistant"' "$dsv4" run -m "
 
 # --- a synthetic model
 expect "synth" 0 "" "$dsv4" synth --preset tiny --seed 5 -o "$work/tiny"
-expect "inspect" 0 "CSA" "$dsv4" inspect "$work/tiny"
+expect "inspect" 0 "activated per token" "$dsv4" inspect "$work/tiny"
 expect "inspect of a config alone" 0 "284" "$dsv4" inspect "$source/tests/cli/flash-config.json"
 expect "a synthetic model runs" 0 '"finish_reason"' "$dsv4" run -m "$work/tiny" --json --max-tokens 4 -p "hello"
 expect "synth does not overwrite" 1 "$work/tiny" "$dsv4" synth --preset tiny -o "$work/tiny"
