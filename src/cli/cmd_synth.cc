@@ -95,7 +95,7 @@ void add_synth(CLI::App& app) {
   CLI::Option* mtp = command->add_flag("--mtp", args->mtp, "With the MTP block");
   command
       ->add_flag("--no-mtp", args->no_mtp,
-                 "Without (default: with all layers, as the size has it; without --layers only)")
+                 "Without (default: with all layers, as the size has it)")
       ->excludes(mtp);
   command->add_option("--shard-size", args->shard_gigabytes, "Largest file, in GB")
       ->check(CLI::Range(1e-6, 1e6))
