@@ -159,7 +159,7 @@ inline Tensors random_checkpoint(const ModelConfig& config, const Style& style) 
   return tensors;
 }
 
-// A number of a stored tensor, by the definition of its type (formats.md section 1).
+// A number of a stored tensor, by the definition of its type (docs/formats.md).
 inline double element(const Stored& tensor, int64_t index) {
   const size_t size = dtype_bytes(tensor.dtype);
   uint64_t bits = 0;
