@@ -8,6 +8,7 @@
 
 #include <cstdio>
 #include <filesystem>
+#include <iostream>
 
 #include <fmt/core.h>
 
@@ -15,23 +16,6 @@ namespace dsv4::cli {
 namespace {
 
 constexpr const char* kDefaultModel = "models/mini";
-
-// Calls use(line) for every line of standard input; the last one need not end in LF.
-void for_each_line(const std::function<void(std::string_view)>& use) {
-  char* buffer = nullptr;
-  size_t capacity = 0;
-  try {
-    for (ssize_t n = 0; (n = getline(&buffer, &capacity, stdin)) >= 0;) {
-      std::string_view line(buffer, static_cast<size_t>(n));
-      if (line.ends_with('\n')) line.remove_suffix(1);
-      use(line);
-    }
-  } catch (...) {
-    free(buffer);
-    throw;
-  }
-  free(buffer);
-}
 
 }  // namespace
 
@@ -62,16 +46,16 @@ std::string argument_or_stdin(const std::optional<std::string>& argument) {
 void run_json_lines(
     const std::function<Json(const Json& input, const std::string& where)>& handle) {
   size_t n_lines = 0;
-  for_each_line([&](std::string_view line) {
+  for (std::string line; std::getline(std::cin, line);) {
     const std::string where = fmt::format("line {}", ++n_lines);
     Json output;
     try {
       output = handle(Json::parse(line, where), where);
     } catch (const Error& error) {
-      output.set("error", error.what());
+      output = Json().set("error", error.what());
     }
     print_line(output.print());
-  });
+  }
 }
 
 void print_line(std::string_view text) {
