@@ -92,6 +92,7 @@ void read_yarn(const ConfigReader& r, ModelConfig& c) {
     return;
   }
   r.expect({"rope_type", "type"}, "yarn");
+  r.expect({"attention_factor"}, 1);  // cos and sin are not scaled
   c.yarn.factor = r.number({"factor", "rope_factor"}, 1, 1e6);
   c.yarn.original_max_position_embeddings =
       r.integer({"original_max_position_embeddings", "original_seq_len"}, 0, kMaxContext);
@@ -107,6 +108,7 @@ void read_rope(const ConfigReader& r, ModelConfig& c) {
   const ConfigReader main = parameters.child("main");
   const ConfigReader compress = parameters.child("compress");
   read_rope_dim(r, main, c);
+  main.expect({"rope_type", "type"}, "default");
   c.rope_theta = (main.find({"rope_theta"}) != nullptr ? main : r)
                      .number({"rope_theta"}, kMinTheta, kMaxTheta);
   const bool used = std::ranges::any_of(c.compress_ratios, [](int64_t ratio) { return ratio > 0; });
@@ -118,7 +120,7 @@ void read_rope(const ConfigReader& r, ModelConfig& c) {
     c.compress_rope_theta =
         r.number_or({"compress_rope_theta"}, c.rope_theta, kMinTheta, kMaxTheta);
   }
-  if (parameters.find({"compress"}) != nullptr) return read_yarn(compress, c);
+  if (parameters.find({"main", "compress"}) != nullptr) return read_yarn(compress, c);
   if (r.find({"rope_scaling"}) != nullptr) return read_yarn(r.child("rope_scaling"), c);
   if (r.find({"rope_parameters"}) != nullptr) return read_yarn(parameters, c);
   if (r.find({"rope_factor", "original_seq_len"}) != nullptr) return read_yarn(r, c);

@@ -144,6 +144,22 @@ TEST(Config, the_newer_spelling_says_the_same) {
   expect_part(error_of(rates.dump()), "compressed_sparse_attention is 8");
 }
 
+// Rotations that the model does not have are refused, not left out.
+TEST(Config, the_newer_spelling_is_refused_where_it_says_something_else) {
+  Json main_yarn = newer_spelling();
+  main_yarn["rope_parameters"]["main"]["rope_type"] = "yarn";
+  expect_part(error_of(main_yarn.dump()), "main: rope_type is \"yarn\"");
+  Json scaled = newer_spelling();
+  scaled["rope_parameters"]["compress"]["attention_factor"] = 1.0;  // as the library writes it
+  parse(scaled);
+  scaled["rope_parameters"]["compress"]["attention_factor"] = 1.27;
+  expect_part(error_of(scaled.dump()), "attention_factor is 1.27");
+  Json half = newer_spelling();
+  half["rope_parameters"].erase("compress");
+  half["compress_rope_theta"] = 160000.0;
+  expect_part(error_of(half.dump()), "compress");
+}
+
 TEST(Config, refuses_layer_types_that_do_not_exist) {
   Json json = newer_spelling();
   json["layer_types"][1] = "full_attention";
@@ -385,6 +401,9 @@ TEST(Config, every_flipped_bit_and_every_truncation_is_handled) {
 
 TEST(Config, presets_are_the_released_models) {
   const ModelConfig flash = preset_config("flash");
+  EXPECT_EQ(flash.index_topk, 512);
+  EXPECT_EQ(flash.n_active_experts, 6);
+  EXPECT_EQ(flash.routed_scaling, 1.5);
   EXPECT_EQ(flash.compress_ratios.size(), 43u);
   EXPECT_EQ(std::ranges::count(flash.compress_ratios, 0), 2);
   EXPECT_EQ(std::ranges::count(flash.compress_ratios, 4), 21);
@@ -393,6 +412,23 @@ TEST(Config, presets_are_the_released_models) {
   EXPECT_EQ(pro.compress_ratios.size(), 61u);
   EXPECT_EQ(std::ranges::count(pro.compress_ratios, 4), 30);
   EXPECT_EQ(std::ranges::count(pro.compress_ratios, 128), 31);
+  EXPECT_EQ(pro.index_topk, 1024);
+  EXPECT_EQ(pro.routed_scaling, 2.5);
+  for (const ModelConfig& c : {flash, pro, preset_config("745b")}) {
+    EXPECT_EQ(c.window, 128);
+    EXPECT_EQ(c.n_hash_layers, 3);
+    EXPECT_EQ(c.n_mtp_layers, 1);
+    EXPECT_EQ(c.swiglu_limit, 10);
+    EXPECT_EQ(c.hc_sinkhorn_iters, 20);
+    EXPECT_EQ(c.hc_eps, 1e-6);
+    EXPECT_EQ(c.rms_norm_eps, 1e-6);
+    EXPECT_EQ(c.rope_theta, 10000);
+    EXPECT_EQ(c.compress_rope_theta, 160000);
+    EXPECT_EQ(c.yarn, (YarnConfig{16, 65536, 32, 1}));
+    EXPECT_EQ(c.max_position_embeddings, 1048576);
+    EXPECT_EQ(c.bos_token_id, 0);
+    EXPECT_EQ(c.eos_token_id, 1);
+  }
   EXPECT_EQ(pro.compress_ratios[0], 128);
   EXPECT_EQ(pro.compress_ratios[2], 4);
   EXPECT_EQ(preset_config("745b").compress_ratios.size(), 49u);
