@@ -94,8 +94,7 @@ void add_synth(CLI::App& app) {
   command->add_option("--seed", args->options.seed, "Same seed, same bytes")->capture_default_str();
   CLI::Option* mtp = command->add_flag("--mtp", args->mtp, "With the MTP block");
   command
-      ->add_flag("--no-mtp", args->no_mtp,
-                 "Without (default: with all layers, as the size has it)")
+      ->add_flag("--no-mtp", args->no_mtp, "Without (default: with all layers, as the size has it)")
       ->excludes(mtp);
   command->add_option("--shard-size", args->shard_gigabytes, "Largest file, in GB")
       ->check(CLI::Range(1e-6, 1e6))
@@ -114,7 +113,7 @@ void add_synth(CLI::App& app) {
       "model writes has no meaning. The folder has config.json, tokenizer.json (bytes and V4's "
       "chat\n"
       "markers) and shards with their index, as a release has.\n\n"
-      "Example: dsv4 synth --preset flash --layers 4 -o flash4     (about 15 GB)");
+      "Example: dsv4 synth --preset flash --layers 4 -o flash4     (about 16 GB)");
   command->callback([args, preset, config] {
     if (preset->empty() && config->empty()) {
       throw CLI::RequiredError("one of --preset and --config");

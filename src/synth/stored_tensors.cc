@@ -166,16 +166,16 @@ TensorBytes tensor_bytes(const SynthPlan& plan, const PlannedTensor& tensor, uin
   if (spec.kind == TensorKind::kTokenMap) return token_experts(plan, stream);
   if (spec.name.ends_with("_base")) return hyper_connection_base(plan, spec, stream);
 
-  const auto [mean, std_dev] = distribution_of(spec);
+  const Distribution normal = distribution_of(spec);
   if (tensor.dtype == DType::kBF16 || tensor.dtype == DType::kF32) {
     const auto fill = tensor.dtype == DType::kBF16 ? fill_bf16 : fill_f32;
     const auto size = static_cast<int64_t>(dtype_bytes(tensor.dtype));
     return {size, [=](int64_t first, std::span<std::byte> out) {
-              fill(stream, mean, std_dev, static_cast<uint64_t>(first / size), out);
+              fill(stream, normal.mean, normal.std_dev, static_cast<uint64_t>(first / size), out);
             }};
   }
   const bool fp4 = spec.kind == TensorKind::kExpert;
-  const CodeTable table = fp4 ? e2m1_table(std_dev) : e4m3_table(std_dev);
+  const CodeTable table = fp4 ? e2m1_table(normal.std_dev) : e4m3_table(normal.std_dev);
   if (tensor.is_scale) return constant(table.scale);
   const auto fill = fp4 ? fill_code_pairs : fill_codes;
   return {8, [=](int64_t first, std::span<std::byte> out) {

@@ -59,11 +59,10 @@ Error file_error(const fs::path& path, const std::string& action, const std::err
   return {ErrorCode::kIo, path.string(), fmt::format("cannot {}: {}", action, error.message())};
 }
 
-// Creates the folder, or looks through what is in it: the files to replace.
-std::vector<fs::path> open_folder(const fs::path& folder, bool replace) {
+// Looks through what is in the folder, if it exists: the files to replace.
+std::vector<fs::path> files_to_replace(const fs::path& folder, bool replace) {
   std::error_code error;
-  fs::create_directories(folder, error);
-  if (error) throw file_error(folder, "create the folder", error);
+  if (!fs::exists(folder, error)) return {};
   std::vector<fs::path> old_files;
   bool is_empty = true;
   for (fs::directory_iterator entry(folder, error), end; !error && entry != end;
@@ -77,11 +76,15 @@ std::vector<fs::path> open_folder(const fs::path& folder, bool replace) {
               "is not empty; choose another folder, or replace its checkpoint with --force");
 }
 
-// Bytes that the folder can take once the old files are gone.
+// Bytes that the folder, which may not exist yet, can take once the old files are gone.
 uint64_t room_in(const fs::path& folder, const std::vector<fs::path>& old_files) {
   std::error_code error;
-  const fs::space_info space = fs::space(folder, error);
-  if (error) throw file_error(folder, "read the free space", error);
+  fs::path existing = fs::absolute(folder);
+  while (!fs::exists(existing, error) && existing.has_relative_path()) {
+    existing = existing.parent_path();
+  }
+  const fs::space_info space = fs::space(existing, error);
+  if (error) throw file_error(existing, "read the free space", error);
   uint64_t room = space.available;
   for (const fs::path& file : old_files) {
     const uint64_t size = fs::file_size(file, error);
@@ -258,16 +261,18 @@ SynthReport synthesize(const ModelConfig& config, const SynthOptions& options, T
   written.n_mtp_layers = std::min<int64_t>(config.n_mtp_layers, 1);
   parse_config(config_to_json(written), "configuration");  // refuse what could not be loaded
 
-  const std::vector<fs::path> old_files = open_folder(options.folder, options.replace);
+  const std::vector<fs::path> old_files = files_to_replace(options.folder, options.replace);
   const uint64_t room = room_in(options.folder, old_files);
   // Before the plan, whose size follows the configuration: half a byte is the least of a weight.
   check_room(options.folder, count_params(written).main_model() / 2, room);
   const SynthPlan plan = plan_tensors(written, options.format);
   check_room(options.folder, plan.bytes(), room);
+  std::error_code error;
   for (const fs::path& file : old_files) {
-    std::error_code error;
     if (!fs::remove(file, error) && error) throw file_error(file, "remove", error);
   }
+  fs::create_directories(options.folder, error);
+  if (error) throw file_error(options.folder, "create the folder", error);
 
   const std::vector<Shard> shards = plan_shards(plan, options.shard_bytes);
   write_text(options.folder / "config.json", config_text(written, options.format));

@@ -309,6 +309,7 @@ TEST_F(SynthTest, RefusesWhatCannotBeStored) {
   huge.compress_ratios.assign(1000, 0);
   huge.n_experts = 4096;
   EXPECT_NE(error_of(huge, {.folder = "c"}).find("GB free"), std::string::npos);
+  EXPECT_FALSE(fs::exists(root_ / "c"));
   ModelConfig bad = preset_config("tiny");
   bad.rope_dim = 3;
   EXPECT_NE(error_of(bad, {.folder = "d"}).find("qk_rope_head_dim"), std::string::npos);
