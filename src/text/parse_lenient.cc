@@ -485,27 +485,34 @@ void LenientParser::flush_spaces() {
   spaces_.clear();
 }
 
+// Where the text of an event belongs; nullptr for events that stand alone.
+std::string* LenientParser::target_of(ParseEvent::Kind kind) {
+  switch (kind) {
+    case ParseEvent::Kind::kReasoning:
+      return &message_.reasoning_content;
+    case ParseEvent::Kind::kContent:
+    case ParseEvent::Kind::kRawText:
+      return &message_.content;
+    case ParseEvent::Kind::kArguments:
+      return &message_.tool_calls.back().arguments;
+    default:
+      return nullptr;
+  }
+}
+
 void LenientParser::emit(ParseEvent::Kind kind, std::string_view text) {
-  using enum ParseEvent::Kind;
-  size_t call = 0;
-  if (kind == kReasoning || kind == kContent || kind == kRawText || kind == kArguments) {
+  if (std::string* target = target_of(kind)) {
     if (text.empty()) return;
-    std::string& target = kind == kReasoning   ? message_.reasoning_content
-                          : kind == kArguments ? message_.tool_calls.back().arguments
-                                               : message_.content;
-    target += text;
+    *target += text;
+    if (!events_.empty() && events_.back().kind == kind) {
+      events_.back().text += text;
+      return;
+    }
   }
-  if (kind != kReasoning && kind != kContent && kind != kRawText) {
-    call = message_.tool_calls.size() - 1;
-  }
-  const bool continues =
-      (kind == kReasoning || kind == kContent || kind == kRawText || kind == kArguments) &&
-      !events_.empty() && events_.back().kind == kind;
-  if (continues) {
-    events_.back().text += text;
-  } else {
-    events_.push_back({kind, std::string(text), call});
-  }
+  const size_t n_calls = message_.tool_calls.size();
+  const bool is_of_call = kind != ParseEvent::Kind::kReasoning &&
+                          kind != ParseEvent::Kind::kContent && kind != ParseEvent::Kind::kRawText;
+  events_.push_back({kind, std::string(text), is_of_call ? n_calls - 1 : 0});
 }
 
 AssistantMessage parse_lenient(std::string_view text, LenientOptions options, FinishReason reason) {

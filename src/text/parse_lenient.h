@@ -110,6 +110,7 @@ class LenientParser {
   std::string_view take_text();
   TagSet::Match match(const TagSet& tags) const;
 
+  std::string* target_of(ParseEvent::Kind kind);
   void emit(ParseEvent::Kind kind, std::string_view text);
   void emit_content(std::string_view text);
   void flush_spaces();
