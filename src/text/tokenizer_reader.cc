@@ -184,6 +184,9 @@ class TokenizerReader {
     if (ordinary ? static_cast<size_t>(*ordinary) != id : is_taken) {
       fail(path, fmt::format("id {} contradicts another token", id));
     }
+    if (ordinary && bytes_of_symbols(content) != content) {
+      fail(path, fmt::format("\"{}\" is an ordinary token of other bytes", content));
+    }
     const Json* special = item.find("special");
     add_token(id, content, special != nullptr && *special == Json(true));
     added_.push_back({content, static_cast<int32_t>(id)});
