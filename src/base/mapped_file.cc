@@ -22,11 +22,12 @@ Error io_error(const std::filesystem::path& path, const char* action) {
                fmt::format("cannot {}: {}", action, std::strerror(number)));
 }
 
-// Opens a regular file; the descriptor is closed when the guard goes.
+// Opens a file without waiting (a pipe would block until it has a writer); the descriptor is closed
+// when the guard goes.
 class Descriptor {
  public:
   explicit Descriptor(const std::filesystem::path& path)
-      : fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+      : fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
     if (fd_ < 0) throw io_error(path, "open");
   }
   ~Descriptor() { ::close(fd_); }

@@ -25,18 +25,9 @@ bool is_plain_file_name(std::string_view name) {
          name.find('/') == std::string_view::npos;
 }
 
-// parse_json with every exception of the JSON library as an Error.
-nlohmann::json parse_index(const fs::path& path) {
-  try {
-    return parse_json(read_file(path), path.string());
-  } catch (const nlohmann::json::exception& error) {
-    throw Error(ErrorCode::kInvalidInput, path.string(), error.what());
-  }
-}
-
 // tensor -> file name, from the index file.
 std::map<std::string, std::string> read_index(const fs::path& path) {
-  const nlohmann::json index = parse_index(path);
+  const nlohmann::json index = parse_json(read_file(path), path.string());
   const auto refuse = [&](const std::string& message) {
     throw Error(ErrorCode::kInvalidInput, path.string(), message);
   };

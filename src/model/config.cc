@@ -243,21 +243,11 @@ void refuse_unsupported(const ConfigReader& r) {
   r.expect({"num_key_value_heads"}, 1);
 }
 
-// parse_json with every exception of the JSON library as an Error.
-nlohmann::json parse_object(std::string_view json, const std::string& where) {
-  try {
-    nlohmann::json object = parse_json(json, where);
-    if (object.is_object()) return object;
-  } catch (const nlohmann::json::exception& error) {
-    throw Error(ErrorCode::kInvalidInput, where, error.what());
-  }
-  throw Error(ErrorCode::kInvalidInput, where, "expected a JSON object");
-}
-
 }  // namespace
 
 ModelConfig parse_config(std::string_view json, const std::string& where) {
-  const nlohmann::json object = parse_object(json, where);
+  const nlohmann::json object = parse_json(json, where);
+  if (!object.is_object()) throw Error(ErrorCode::kInvalidInput, where, "expected a JSON object");
   const ConfigReader reader(object, where);
   ModelConfig config;
   refuse_unsupported(reader);
