@@ -22,37 +22,27 @@ Error io_error(const std::filesystem::path& path, const char* action) {
                fmt::format("cannot {}: {}", action, std::strerror(number)));
 }
 
-// Opens a file without waiting (a pipe would block until it has a writer); the descriptor is closed
-// when the guard goes.
-class Descriptor {
- public:
-  explicit Descriptor(const std::filesystem::path& path)
-      : fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
-    if (fd_ < 0) throw io_error(path, "open");
+// Opens a regular file without waiting (a pipe would block until it has a writer).
+int open_file(const std::filesystem::path& path, struct stat& status) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0) throw io_error(path, "open");
+  if (::fstat(fd, &status) != 0 || !S_ISREG(status.st_mode)) {
+    ::close(fd);
+    throw Error(ErrorCode::kIo, path.string(), "is not a regular file");
   }
-  ~Descriptor() { ::close(fd_); }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
+  return fd;
+}
 
 }  // namespace
 
 MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
-  const Descriptor file(path);
   struct stat status {};
-  if (::fstat(file.get(), &status) != 0) throw io_error(path, "read the size");
-  if (!S_ISREG(status.st_mode)) {
-    throw Error(ErrorCode::kIo, path.string(), "is not a regular file");
-  }
+  const int fd = open_file(path, status);
   const auto size = static_cast<size_t>(status.st_size);
-  if (size == 0) return;
-  void* data = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.get(), 0);
+  void* data = size == 0 ? nullptr : ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd, 0);
+  ::close(fd);
   if (data == MAP_FAILED) throw io_error(path, "map");
-  bytes_ = {static_cast<const std::byte*>(data), size};
+  if (size > 0) bytes_ = {static_cast<const std::byte*>(data), size};
 }
 
 MappedFile::~MappedFile() {
@@ -66,6 +56,37 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   std::swap(path_, other.path_);
   std::swap(bytes_, other.bytes_);
   return *this;
+}
+
+FileReader::FileReader(const std::filesystem::path& path) : path_(path) {
+  struct stat status {};
+  fd_ = open_file(path, status);
+}
+
+FileReader::~FileReader() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
+FileReader::FileReader(FileReader&& other) noexcept
+    : path_(std::move(other.path_)), fd_(std::exchange(other.fd_, -1)) {}
+
+FileReader& FileReader::operator=(FileReader&& other) noexcept {
+  std::swap(path_, other.path_);
+  std::swap(fd_, other.fd_);
+  return *this;
+}
+
+void FileReader::read(uint64_t offset, std::span<std::byte> out) const {
+  while (!out.empty()) {
+    const ssize_t n = ::pread(fd_, out.data(), out.size(), static_cast<off_t>(offset));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) throw io_error(path_, "read");
+    if (n == 0) {
+      throw Error(ErrorCode::kIo, path_.string(), fmt::format("ends before byte {}", offset));
+    }
+    out = out.subspan(static_cast<size_t>(n));
+    offset += static_cast<uint64_t>(n);
+  }
 }
 
 std::string read_file(const std::filesystem::path& path, size_t limit_bytes) {

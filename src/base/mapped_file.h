@@ -1,4 +1,4 @@
-// Read-only view of a whole file, and a reader of small files.
+// Ways to read a file: mapped as a whole, in parts without a map, and small ones at once.
 #pragma once
 
 #include <cstddef>
@@ -23,6 +23,23 @@ class MappedFile {
  private:
   std::filesystem::path path_;
   std::span<const std::byte> bytes_;
+};
+
+// Reads parts of a file into memory of the caller. Move-only; safe to use from any thread. The
+// constructor throws as MappedFile does.
+class FileReader {
+ public:
+  explicit FileReader(const std::filesystem::path& path);
+  ~FileReader();
+  FileReader(FileReader&& other) noexcept;
+  FileReader& operator=(FileReader&& other) noexcept;
+
+  // Fills `out` with the bytes from `offset` on. Throws Error(kIo) where the file ends before.
+  void read(uint64_t offset, std::span<std::byte> out) const;
+
+ private:
+  std::filesystem::path path_;
+  int fd_ = -1;
 };
 
 // The whole content of a file of at most `limit_bytes`. Throws Error(kNotFound, kIo or

@@ -31,5 +31,18 @@ TEST(MappedFile, reads_regular_files_and_refuses_everything_else_at_once) {
   fs::remove_all(folder);
 }
 
+TEST(FileReader, reads_parts_and_refuses_what_lies_beyond_the_end) {
+  const fs::path path = fs::temp_directory_path() / fmt::format("dsv4-reader-{}", ::getpid());
+  std::ofstream(path) << "abcdef";
+  FileReader moved(path);
+  const FileReader reader = std::move(moved);
+  char part[3] = {};
+  reader.read(2, std::as_writable_bytes(std::span(part)));
+  EXPECT_EQ(std::string(part, 3), "cde");
+  EXPECT_THROW(reader.read(4, std::as_writable_bytes(std::span(part))), Error);
+  EXPECT_THROW(FileReader(path.parent_path()), Error);
+  fs::remove(path);
+}
+
 }  // namespace
 }  // namespace dsv4

@@ -82,13 +82,6 @@ SynthPlan plan_of_layer(const ModelConfig& config, int64_t layer) {
   return plan_tensors(one, fp4 ? SynthFormat::kNative : SynthFormat::kBf16);
 }
 
-// Distinct tokens touch their embedding rows, and with a row the system maps its neighbourhood.
-int64_t touched_embedding(int64_t n_bytes, const ModelConfig& config, int64_t n_tokens) {
-  constexpr int64_t kNeighbourhood = 64 << 10;
-  const int64_t row = std::max(n_bytes / config.vocab_size, kNeighbourhood);
-  return std::min(n_bytes, row * std::min(n_tokens, config.vocab_size));
-}
-
 // Expected share of the routed experts that some token chose.
 double chosen_share(const ModelConfig& config, int64_t n_tokens) {
   const double active =
@@ -164,9 +157,8 @@ MemoryForecast forecast_memory(const ModelConfig& config, const std::vector<Stor
   for (const StoredGroup& group : groups) {
     forecast.program += group.n_tensors * kTableBytes;
     if (!group.cls || *group.cls == TensorClass::kMtp) continue;
-    if (*group.cls == TensorClass::kEmbedding) {
-      forecast.weights += touched_embedding(group.n_bytes, config, n_tokens);
-    } else if (*group.cls == TensorClass::kRoutedExpert) {
+    if (*group.cls == TensorClass::kEmbedding) continue;
+    if (*group.cls == TensorClass::kRoutedExpert) {
       forecast.weights +=
           static_cast<int64_t>(static_cast<double>(group.n_bytes) * chosen_share(config, n_tokens));
     } else {

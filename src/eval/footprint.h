@@ -36,7 +36,7 @@ int64_t trained_state_bytes(const ModelConfig& config, int64_t n_tokens);
 double state_bytes_per_token(const StateLayout& layout);
 
 // Memory at the end of a run of `n_tokens` tokens. Weights are parts of files and count where they
-// were read: of the embedding the rows of the tokens, of the experts those that some token chose.
+// were read: not the embedding, whose rows are copied; of the experts those that some token chose.
 struct MemoryForecast {
   int64_t weights = 0;
   int64_t state = 0;

@@ -157,12 +157,6 @@ void Ops::add(Matrix<const float> y, Matrix<float> x) {
   if (!x.empty()) do_add(y, x);
 }
 
-void Ops::embed(const QuantMatrix& table, std::span<const int32_t> ids, Matrix<float> out) {
-  CHECK(static_cast<int64_t>(ids.size()) == out.size(0) && table.cols == out.size(1), ids.size());
-  for (const int32_t id : ids) CHECK(id >= 0 && id < table.rows, id, table.rows);
-  if (!out.empty()) do_embed(table, ids, out);
-}
-
 void Ops::round_bf16(Matrix<float> x) {
   if (!x.empty()) do_round_bf16(x);
 }

@@ -127,9 +127,6 @@ class Ops {
   // x += y
   void add(Matrix<const float> y, Matrix<float> x);
 
-  // out[t] = table[ids[t]] decoded.
-  void embed(const QuantMatrix& table, std::span<const int32_t> ids, Matrix<float> out);
-
   // Roundings of the official numerics, in place (quant/float_formats.h).
   void round_bf16(Matrix<float> x);
   void fp8_round_trip(Matrix<float> x, int64_t block);
@@ -165,8 +162,6 @@ class Ops {
   virtual void do_scatter_add_rows(Matrix<const float> x, std::span<const int32_t> rows,
                                    Matrix<float> out) = 0;
   virtual void do_add(Matrix<const float> y, Matrix<float> x) = 0;
-  virtual void do_embed(const QuantMatrix& table, std::span<const int32_t> ids,
-                        Matrix<float> out) = 0;
   virtual void do_round_bf16(Matrix<float> x) = 0;
   virtual void do_fp8_round_trip(Matrix<float> x, int64_t block) = 0;
   virtual void do_fp4_round_trip(Matrix<float> x) = 0;

@@ -274,16 +274,6 @@ inline OpCase add_case(Inputs& in) {
           }};
 }
 
-inline OpCase embed_case(Inputs& in) {
-  const int64_t n = in.n_tokens();
-  const auto format = in.one_of({WeightFormat::kF32, WeightFormat::kBF16, WeightFormat::kFP8});
-  const QuantMatrix table = in.weight(in.integer(1, 40), in.width(), format);
-  const std::span<const int32_t> ids = in.indices(n, table.rows);
-  return {n, table.cols, [=](Ops& ops, int64_t begin, int64_t count, Matrix<float> out) {
-            ops.embed(table, slice(ids, begin, count), out);
-          }};
-}
-
 template <auto kApply>
 OpCase in_place_case(Inputs& in) {
   const int64_t n = in.n_tokens();

@@ -55,7 +55,6 @@ constexpr OpEntry kOps[] = {
     {"gather_rows", gather_rows_case, 0, 0},
     {"scatter_add_rows", scatter_add_rows_case, 0, 0},
     {"add", add_case, 0, 0},
-    {"embed", embed_case, 0, 0},
     {"round_bf16", in_place_case<round_bf16>, 0, 0},
     {"fp8_round_trip", in_place_case<fp8_round_trip>, 0, 0},
     {"fp4_round_trip", in_place_case<fp4_round_trip>, 0, 0},

@@ -333,22 +333,6 @@ TEST_F(OpsValues, round_trips_work_on_rows) {
   });
 }
 
-TEST_F(OpsValues, embed_decodes_rows_of_the_table) {
-  const std::vector<uint16_t> table = {0x3F80, 0x4000, 0xC040, 0x0000};  // 1, 2, -3, 0
-  const QuantMatrix w{.data = reinterpret_cast<const std::byte*>(table.data()),
-                      .rows = 2,
-                      .cols = 2,
-                      .format = WeightFormat::kBF16};
-  const std::vector<int32_t> ids = {1, 0, 1};
-  for_each_build([&](Ops& ops) {
-    const Matrix<float> out = constant(3, 2, -1);
-    ops.embed(w, ids, out);
-    expect_row(out, 0, {-3, 0}, 0);
-    expect_row(out, 1, {1, 2}, 0);
-    expect_row(out, 2, {-3, 0}, 0);
-  });
-}
-
 TEST_F(OpsValues, wrong_shapes_stop_the_program) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   Ops& ops = AllOps::instance().ref();

@@ -47,6 +47,7 @@ Model::Model(const std::filesystem::path& path, Ops& ops, const ModelOptions& op
       config_(with_context(load_config(path), options.context)),
       checkpoint_(Checkpoint::open(path)),
       weights_(load_weights(checkpoint_, config_)),
+      embedding_(checkpoint_, weights_.embed),
       main_layout_(layout_of(config_, options)),
       mtp_layout_{{layer_layout(config_, 0)}, main_layout_.max_tokens, options.rollback_tokens, 0},
       math_(ops, options.numerics, options.max_batch_tokens, max_quantized_width(config_)),
@@ -103,7 +104,7 @@ void Model::embed(std::span<const int32_t> ids) {
   const auto n = static_cast<int64_t>(ids.size());
   const Matrix<float> x = work_.x.first(n);
   const View<float, 3> streams = work_.streams.first(n);
-  math_.ops().embed(weights_.embed, ids, x);
+  embedding_.lookup(ids, x);
   math_.round(x);
   for (int64_t t = 0; t < n; ++t) {
     for (int64_t i = 0; i < config_.hc_mult; ++i) {
@@ -168,7 +169,7 @@ View<const float, 3> Model::mtp_forward(const Batch& batch, View<const float, 3>
   math_.ops().rms_norm(streams.reshape<2>({n * hc, d}), w.hnorm, eps, normed);
   math_.round(normed);
   math_.linear(normed, w.h_proj, x0.reshape<2>({n * hc, d}));
-  math_.ops().embed(weights_.embed, batch.ids, e);
+  embedding_.lookup(batch.ids, e);
   math_.ops().rms_norm(e, w.enorm, eps, e);
   math_.round(e);
   math_.linear(e, w.e_proj, e_projected);

@@ -5,6 +5,7 @@
 #include "formats/checkpoint.h"
 #include "kernels/ops.h"
 #include "model/config.h"
+#include "model/embedding.h"
 #include "model/numerics.h"
 #include "model/step.h"
 #include "model/weights.h"
@@ -71,6 +72,7 @@ class Model {
   ModelConfig config_;
   Checkpoint checkpoint_;
   ModelWeights weights_;
+  EmbeddingTable embedding_;
   StateLayout main_layout_;
   StateLayout mtp_layout_;
   Arithmetic math_;

@@ -38,7 +38,6 @@ class CpuOps : public Ops {
   void do_scatter_add_rows(Matrix<const float> x, std::span<const int32_t> rows,
                            Matrix<float> out) override;
   void do_add(Matrix<const float> y, Matrix<float> x) override;
-  void do_embed(const QuantMatrix& table, std::span<const int32_t> ids, Matrix<float> out) override;
   void do_round_bf16(Matrix<float> x) override;
   void do_fp8_round_trip(Matrix<float> x, int64_t block) override;
   void do_fp4_round_trip(Matrix<float> x) override;

@@ -165,12 +165,6 @@ void CpuOps::do_add(Matrix<const float> y, Matrix<float> x) {
   });
 }
 
-void CpuOps::do_embed(const QuantMatrix& table, std::span<const int32_t> ids, Matrix<float> out) {
-  for_each_row(out.size(0), out.size(1), [&](int64_t t) {
-    table.decode(ids[static_cast<size_t>(t)], 0, table.cols, &out(t, 0));
-  });
-}
-
 void CpuOps::do_round_bf16(Matrix<float> x) {
   for_each_row(x.size(0), x.size(1), [&](int64_t t) {
     for (int64_t i = 0; i < x.size(1); ++i) x(t, i) = round_to_bf16(x(t, i));

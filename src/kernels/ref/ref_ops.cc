@@ -113,12 +113,6 @@ void RefOps::do_add(Matrix<const float> y, Matrix<float> x) {
   }
 }
 
-void RefOps::do_embed(const QuantMatrix& table, std::span<const int32_t> ids, Matrix<float> out) {
-  for (int64_t t = 0; t < out.size(0); ++t) {
-    table.decode(ids[static_cast<size_t>(t)], 0, table.cols, &out(t, 0));
-  }
-}
-
 void RefOps::do_round_bf16(Matrix<float> x) {
   for (int64_t t = 0; t < x.size(0); ++t) {
     for (int64_t i = 0; i < x.size(1); ++i) x(t, i) = round_to_bf16(x(t, i));
