@@ -124,7 +124,7 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
     }
     if (depth_ != 2 || field_ != "dtype" || in_array_) return unexpected();
     const auto dtype = dtype_from_name(value);
-    if (!dtype) {
+    if (!dtype || dtype_block(*dtype) != 1) {
       return fail(is_printable(value) ? fmt::format("type '{}' is not known", value)
                                       : "its type is not known");
     }
