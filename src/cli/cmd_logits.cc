@@ -8,6 +8,7 @@
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
+#include <filesystem>
 #include <memory>
 
 #include <fmt/core.h>
@@ -23,6 +24,14 @@ struct LogitsArgs {
   bool trace = false;
   std::string output;
 };
+
+// Before the work, not after it.
+void require_folder_of(const std::filesystem::path& file) {
+  const std::filesystem::path folder = std::filesystem::absolute(file).parent_path();
+  if (std::filesystem::is_directory(folder)) return;
+  throw Error(ErrorCode::kNotFound, folder.string(),
+              "the folder of the output file does not exist; make it first");
+}
 
 // Runs the sequence in the asked-for pieces and keeps the logits of all positions.
 class LogitsRun {
@@ -140,6 +149,7 @@ void add_logits(CLI::App& app) {
       "of position i and token i + 1 (after the last token, the most likely one); with --trace\n"
       "stages such as layers.3.attn.q.");
   command->callback([args] {
+    require_folder_of(args->output);
     LoadedModel model(args->model);
     LogitsRun run(*args, *model);
     run.run();

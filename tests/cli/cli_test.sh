@@ -84,6 +84,7 @@ expect "unknown option" 2 "--nope" "$dsv4" run -m "$mini" --nope
 one_line_error "no such model" 1 "$work/nowhere" "$dsv4" run -m "$work/nowhere" -p x
 one_line_error "id outside the vocabulary" 1 "99999" "$dsv4" run -m "$mini" --ids 1,99999
 one_line_error "ids that are no numbers" 1 "'x'" "$dsv4" logits -m "$mini" --ids 1,x -o "$work/out.st"
+one_line_error "an output folder that does not exist" 1 "does not exist" "$dsv4" logits -m "$source/no-model" --ids 1 -o "$work/no/out.st"
 one_line_error "too long a prompt" 1 "context" "$dsv4" run -m "$mini" --context 4 -p "a b c d e f g h"
 one_line_error "temperature" 1 "temperature" "$dsv4" run -m "$mini" --temperature=-1 -p x
 cp -r "$source/tests/golden/t1" "$work/broken"

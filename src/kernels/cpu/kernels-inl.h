@@ -1,8 +1,9 @@
 // The arithmetic of the heavy operations, compiled once per instruction set (isa_*.cc).
 //
 // Everything rests on dot products of one definition: a vector is cut into blocks of kBlock; in a
-// block kGroup lanes accumulate in order and are summed as a tree, (i, i + 8) first and (i, i + 1)
-// last; block sums are added in order. One row, many rows, any tile: the same bits.
+// block kGroup lanes accumulate in order, product and sum fused, and are summed as a tree,
+// (i, i + 8) first and (i, i + 1) last; block sums are added in order. One row, many rows, any tile:
+// the same bits.
 #pragma once
 
 #include "kernels/cpu/decode-inl.h"
@@ -34,7 +35,7 @@ DSV4_INLINE void dot_lanes(A a, B b, int64_t lane, int64_t n, F32* out) {
     for (int i = 0; i < kA; ++i) {
       const F32 u = load_at(a(i));
 #pragma GCC unroll 16
-      for (int j = 0; j < kB; ++j) sums[i * kB + j] += u * v[j];
+      for (int j = 0; j < kB; ++j) sums[i * kB + j] = fma(u, v[j], sums[i * kB + j]);
     }
   };
   int64_t k = lane;
@@ -192,7 +193,7 @@ DSV4_INLINE void add_values_tile(const float (&p)[4][kKeyBlock], const float (&r
 #pragma GCC unroll 4
     for (int64_t h = 0; h < 4; ++h) {
 #pragma GCC unroll 4
-      for (int64_t v = 0; v < kTile; ++v) sums[h][v] += row[v] * p[h][k];
+      for (int64_t v = 0; v < kTile; ++v) sums[h][v] = fma(row[v], F32{} + p[h][k], sums[h][v]);
     }
   }
   for (int64_t h = 0; h < n_heads; ++h) {

@@ -1,6 +1,6 @@
 // A vector of floats as wide as a register, on the compilers' generic vectors: 16 floats with
-// AVX-512, 8 with AVX2, else 4. Lane by lane the operations are the same everywhere, and nothing is
-// contracted to fused operations, so every build of kernels-inl.h gives the same bits. Only the
+// AVX-512, 8 with AVX2, else 4. Lane by lane the operations are the same everywhere, and operations
+// are fused only where fma() says so: every build of kernels-inl.h gives the same bits. Only the
 // kernels include this; everything has internal linkage, so that no build's code is linked into
 // another. Intrinsics stand where the compilers turn generic code into scalar code.
 #pragma once
@@ -49,6 +49,18 @@ DSV4_INLINE F32 load_partial(const float* data, int64_t n) {
 }
 DSV4_INLINE void store_partial(float* data, F32 v, int64_t n) {
   std::memcpy(data, &v, static_cast<size_t>(clamp_lanes(n)) * sizeof(float));
+}
+
+// a * b + c, rounded once. Processors without the instruction get it from the C library, slowly.
+DSV4_INLINE F32 fma(F32 a, F32 b, F32 c) {
+#if defined(__AVX512F__)
+  return (F32)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__AVX2__)
+  return (F32)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#else
+  for (int64_t i = 0; i < kLanes; ++i) c[i] = __builtin_fmaf(a[i], b[i], c[i]);
+  return c;
+#endif
 }
 
 DSV4_INLINE F32 as_float(U32 bits) { return (F32)bits; }
