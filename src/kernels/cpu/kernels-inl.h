@@ -2,8 +2,8 @@
 //
 // Everything rests on dot products of one definition: a vector is cut into blocks of kBlock; in a
 // block kGroup lanes accumulate in order, product and sum fused, and are summed as a tree,
-// (i, i + 8) first and (i, i + 1) last; block sums are added in order. One row, many rows, any tile:
-// the same bits.
+// (i, i + 8) first and (i, i + 1) last; block sums are added in order. One row, many rows, any
+// tile: the same bits.
 #pragma once
 
 #include "kernels/cpu/decode-inl.h"
