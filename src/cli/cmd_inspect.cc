@@ -200,7 +200,7 @@ std::vector<StoredGroup> groups_of(const Found& found) {
 }
 
 ModelOptions options_of(const InspectArgs& args) {
-  return {.max_batch_tokens = args.chunk, .context = args.context};
+  return {.numerics = Numerics::kFast, .max_batch_tokens = args.chunk, .context = args.context};
 }
 
 void print_text(const Found& found, const InspectArgs& args) {

@@ -133,6 +133,7 @@ class LogitsRun {
 void add_logits(CLI::App& app) {
   auto args = std::make_shared<LogitsArgs>();
   CLI::App* command = app.add_subcommand("logits", "Write the logits of every position to a file");
+  args->model.numerics = Numerics::kExact;  // to compare with other implementations
   args->model.add_to(*command);
   command->add_option("--ids", args->ids, "Token ids, for example 0,17,42")->required();
   command

@@ -6,6 +6,7 @@
 #include <CLI/CLI.hpp>
 
 #include <charconv>
+#include <map>
 
 #include <fmt/core.h>
 
@@ -33,9 +34,20 @@ std::string_view trim(std::string_view text) {
   return text;
 }
 
+Isa parse_isa(const std::string& name) {
+  if (name == "auto") return best_isa();
+  Isa isa = Isa::kScalar;
+  for (const Isa other : {Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Vnni}) {
+    if (isa_name(other) == name) isa = other;
+  }
+  if (isa_supported(isa)) return isa;
+  throw Error(ErrorCode::kUnsupported, "--isa",
+              fmt::format("this machine has no {}; its best is {}", name, isa_name(best_isa())));
+}
+
 ModelOptions model_options(const ModelArgs& args) {
   ModelOptions options;
-  options.numerics = args.numerics == "official" ? Numerics::kOfficial : Numerics::kExact;
+  options.numerics = args.numerics;
   options.max_batch_tokens = args.chunk;
   options.context = args.context;
   return options;
@@ -47,8 +59,15 @@ void ModelArgs::add_to(CLI::App& command) {
   command.add_option("-m,--model", path, "Model folder")->required()->type_name("DIR");
   command
       .add_option("--numerics", numerics,
-                  "exact: float32 everywhere; official: all roundings of the released code")
-      ->check(CLI::IsMember({"exact", "official"}))
+                  "fast: int8 activations for quantised weights; exact: float32 everywhere;\n"
+                  "official: all roundings of the released code")
+      ->transform(CLI::CheckedTransformer(
+          std::map<std::string, Numerics>{{"fast", Numerics::kFast},
+                                          {"exact", Numerics::kExact},
+                                          {"official", Numerics::kOfficial}}))
+      ->default_str(std::string(numerics_name(numerics)));
+  command.add_option("--isa", isa, "Instruction set: auto is the best of this machine")
+      ->check(CLI::IsMember({"auto", "scalar", "avx2", "avx512", "avx512_vnni"}))
       ->capture_default_str();
   command.add_option("--threads", threads, "Threads; 0 is one per core")
       ->check(CLI::Range(0, 1024))
@@ -109,7 +128,7 @@ SamplingParams SamplingArgs::get() const {
 
 LoadedModel::LoadedModel(const ModelArgs& args)
     : pool_(args.threads),
-      ops_(make_cpu_ops(pool_)),
+      ops_(make_cpu_ops(pool_, parse_isa(args.isa))),
       model_(args.path, *ops_, model_options(args)) {}
 
 std::vector<int32_t> parse_ids(const std::string& text) {

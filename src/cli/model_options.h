@@ -19,12 +19,13 @@ namespace dsv4::cli {
 
 struct ModelArgs {
   std::string path;
-  std::string numerics = "exact";
+  Numerics numerics = Numerics::kFast;
+  std::string isa = "auto";
   int threads = 0;      // 0: all cores
   int64_t context = 0;  // 0: as config.json says
   int64_t chunk = 512;  // tokens of one forward pass
 
-  // --model, --numerics, --threads, --context, --chunk
+  // --model, --numerics, --isa, --threads, --context, --chunk
   void add_to(CLI::App& command);
 };
 

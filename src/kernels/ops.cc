@@ -35,6 +35,33 @@ void Ops::linear(Matrix<const float> x, const QuantMatrix& w, Matrix<float> y) {
   if (!y.empty()) do_linear(x, w, y);
 }
 
+std::optional<ColumnOrder> int8_order(const QuantMatrix& w) {
+  if (w.format == WeightFormat::kFP4 && w.scale_format == ScaleFormat::kE8M0 && w.block_rows == 1 &&
+      w.block_cols == 32 && w.cols % 32 == 0) {
+    return ColumnOrder::kEvenOdd;
+  }
+  return std::nullopt;
+}
+
+void Ops::quantize_int8(Matrix<const float> x, const Int8Rows& out) {
+  const int64_t n = x.size(0);
+  const int64_t cols = x.size(1);
+  CHECK(cols % 32 == 0, cols);
+  CHECK(out.values.size(0) == n && out.values.size(1) == cols, out.values.size(0), n);
+  CHECK(out.scales.size(0) == n && out.scales.size(1) == cols / 32, out.scales.size(1), cols);
+  CHECK(out.sums.size(0) == n && out.sums.size(1) == cols / 16, out.sums.size(1), cols);
+  CHECK(out.values.is_contiguous() && out.scales.is_contiguous() && out.sums.is_contiguous());
+  if (!x.empty()) do_quantize_int8(x, out);
+}
+
+void Ops::linear_int8(const Int8Rows& x, const QuantMatrix& w, Matrix<float> y) {
+  CHECK(int8_order(w) == x.order, static_cast<int>(w.format));
+  CHECK(x.values.size(1) == w.cols && y.size(1) == w.rows, x.values.size(1), w.cols, y.size(1));
+  CHECK(x.values.size(0) == y.size(0), x.values.size(0), y.size(0));
+  CHECK(x.values.is_contiguous() && x.scales.is_contiguous() && x.sums.is_contiguous());
+  if (!y.empty()) do_linear_int8(x, w, y);
+}
+
 void Ops::rms_norm(Matrix<const float> x, std::span<const float> weight, float eps,
                    Matrix<float> y) {
   check_same_shape(x, y);

@@ -12,6 +12,7 @@
 #include "tensor/tensor.h"
 
 #include <cstdint>
+#include <optional>
 #include <span>
 
 namespace dsv4 {
@@ -50,6 +51,22 @@ struct HyperConnectionParams {
   int64_t sinkhorn_iters = 0;
 };
 
+// The order of int8 activations in memory: as they are, or in every 32 columns first the even ones,
+// as the codes of released FP4 weights lie in the nibbles of their bytes.
+enum class ColumnOrder { kNatural, kEvenOdd };
+
+// Activations as int8, each 32 columns with a scale: x = scale * value. Contiguous.
+struct Int8Rows {
+  Matrix<int8_t> values;  // [n, cols], in the given order
+  Matrix<float> scales;   // [n, cols / 32]
+  Matrix<int32_t> sums;   // [n, cols / 16], of the values of 16 columns
+  ColumnOrder order = ColumnOrder::kNatural;
+};
+
+// The order of activations that linear_int8 wants for this weight; nothing where it has none
+// because the weight is not made of integers with scales.
+std::optional<ColumnOrder> int8_order(const QuantMatrix& w);
+
 // Which of equal scores top_k prefers is always the lower index.
 enum class TopKOrder { kByIndex, kByScore };
 
@@ -59,6 +76,15 @@ class Ops {
 
   // y[t] = W x[t].  x [n, in], w [out, in], y [n, out]. Cost: 2*n*in*out flop, reads w once.
   void linear(Matrix<const float> x, const QuantMatrix& w, Matrix<float> y);
+
+  // value = x / scale to the nearest, ties to even, scale = max |x| / 127 over 32 columns. A block
+  // below 2^-100 becomes zero; one with a value that is not finite gets NaN as scale.
+  // x [n, cols], cols a multiple of 32.
+  void quantize_int8(Matrix<const float> x, const Int8Rows& out);
+
+  // y[t] = W x[t] for a weight that has an int8_order, with activations in it. Sums of 16 or 32
+  // columns, as the weight's scales stand, are exact integers.
+  void linear_int8(const Int8Rows& x, const QuantMatrix& w, Matrix<float> y);
 
   // y = x * rsqrt(mean(x^2) + eps) * weight, per row; an empty weight is all ones.
   // x, y [n, d], may be the same.
@@ -134,6 +160,8 @@ class Ops {
 
  protected:
   virtual void do_linear(Matrix<const float> x, const QuantMatrix& w, Matrix<float> y) = 0;
+  virtual void do_quantize_int8(Matrix<const float> x, const Int8Rows& out) = 0;
+  virtual void do_linear_int8(const Int8Rows& x, const QuantMatrix& w, Matrix<float> y) = 0;
   virtual void do_rms_norm(Matrix<const float> x, std::span<const float> weight, float eps,
                            Matrix<float> y) = 0;
   virtual void do_head_norm(Matrix<float> x, float eps, Rounding rounding) = 0;

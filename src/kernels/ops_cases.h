@@ -45,6 +45,55 @@ inline OpCase linear_case(Inputs& in) {
           }};
 }
 
+// Memory for int8 activations.
+class Int8Buffers {
+ public:
+  Int8Buffers(int64_t n, int64_t cols, ColumnOrder order)
+      : values_({n, cols}), scales_({n, cols / 32}), sums_({n, cols / 16}), order_(order) {}
+  Int8Rows rows() const { return {values_.view(), scales_.view(), sums_.view(), order_}; }
+
+ private:
+  Tensor<int8_t, 2> values_;
+  Tensor<float, 2> scales_;
+  Tensor<int32_t, 2> sums_;
+  ColumnOrder order_;
+};
+
+// The activations, and behind them the sums of 16.
+inline OpCase quantize_int8_case(Inputs& in) {
+  const int64_t n = in.n_tokens();
+  const int64_t cols = 32 * in.integer(1, 20);
+  const auto order = in.one_of({ColumnOrder::kNatural, ColumnOrder::kEvenOdd});
+  const Matrix<const float> x = in.matrix(n, cols);
+  return {n, cols + cols / 16, [=](Ops& ops, int64_t begin, int64_t count, Matrix<float> out) {
+            const Int8Buffers buffers(count, cols, order);
+            ops.quantize_int8(x.slice(begin, count), buffers.rows());
+            const auto [values, scales, sums, _] = buffers.rows();
+            for (int64_t t = 0; t < count; ++t) {
+              for (int64_t i = 0; i < cols; ++i) {
+                out(t, i) = scales(t, i / 32) * static_cast<float>(values(t, i));
+              }
+              for (int64_t i = 0; i < cols / 16; ++i) {
+                out(t, cols + i) = static_cast<float>(sums(t, i));
+              }
+            }
+          }};
+}
+
+template <WeightFormat kFormat>
+OpCase linear_int8_case(Inputs& in) {
+  const int64_t n = in.n_tokens();
+  const int64_t cols = in.size("width", in.one_of<int64_t>({256, 512, 768, 2048}));
+  const QuantMatrix w = in.int8_weight(in.integer(1, 70), cols, kFormat);
+  const ColumnOrder order = int8_order(w).value();
+  const Matrix<const float> x = in.matrix(n, w.cols);
+  return {n, w.rows, [=](Ops& ops, int64_t begin, int64_t count, Matrix<float> out) {
+            const Int8Buffers buffers(count, w.cols, order);
+            ops.quantize_int8(x.slice(begin, count), buffers.rows());
+            ops.linear_int8(buffers.rows(), w, out);
+          }};
+}
+
 inline OpCase rms_norm_case(Inputs& in) {
   const int64_t n = in.n_tokens();
   const int64_t d = in.width();

@@ -23,6 +23,10 @@ constexpr OpEntry kOps[] = {
     // Float sums of up to 2049 products: the rounding errors of about 70 additions in each of 16
     // lanes add up like a random walk.
     {"linear", linear_case, 5e-13, 5e-6},
+    // The same roundings.
+    {"quantize_int8", quantize_int8_case, 0, 0},
+    // Exact sums of 32, then up to 64 float additions in order.
+    {"linear_int8_fp4", linear_int8_case<WeightFormat::kFP4>, 5e-13, 5e-6},
     // Double sums, then three roundings of 6e-8; elements up to 8 times the root mean square.
     {"rms_norm", rms_norm_case, 5e-14, 3e-6},
     {"head_norm", head_norm_case<Rounding::kNone>, 5e-14, 3e-6},

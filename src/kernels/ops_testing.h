@@ -119,6 +119,9 @@ class Inputs {
   // A weight in the given format with random scale blocks; a slice of a taller one.
   QuantMatrix weight(int64_t rows, int64_t cols, WeightFormat format);
 
+  // A weight that has int8 products; FP4 may end in the middle of four scales.
+  QuantMatrix int8_weight(int64_t rows, int64_t cols, WeightFormat format);
+
   static View<float, 3> as_heads(Matrix<float> m, int64_t n_heads, int64_t d) {
     return {m.data(), {m.size(0), n_heads, d}, {m.stride(0), d, 1}};
   }
@@ -190,6 +193,27 @@ inline QuantMatrix Inputs::weight(int64_t rows, int64_t cols, WeightFormat forma
   return w.slice_rows(size("first_row", first), size("out", rows));
 }
 
+inline QuantMatrix Inputs::int8_weight(int64_t rows, int64_t cols, WeightFormat format) {
+  if (format == WeightFormat::kFP4) cols -= 32 * integer(0, 3);
+  QuantMatrix w{.rows = rows, .cols = cols, .block_cols = 32, .format = format};
+  w.scale_cols = cols / 32;
+  std::vector<std::byte>& data = bytes_.emplace_back(static_cast<size_t>(rows * w.row_bytes()));
+  for (std::byte& byte : data) byte = static_cast<std::byte>(bits() & 0xFF);
+  w.data = data.data();
+  std::vector<std::byte>& scales = bytes_.emplace_back(static_cast<size_t>(rows * w.scale_cols));
+  for (std::byte& scale : scales) {
+    // Hostile ones stop short of scales with which single weights overflow: sums of integers do
+    // not.
+    const bool hostile = values_ == Values::kHostile && integer(0, 20) == 0;
+    const auto any = static_cast<uint8_t>(bits() & 0xFF);
+    scale = static_cast<std::byte>(!hostile ? 122 + any % 9 : any > 251 ? 255 : any);
+  }
+  w.scales = scales.data();
+  w.scale_format = ScaleFormat::kE8M0;
+  const int64_t first = size("first_row", coin() ? integer(0, rows - 1) : 0);
+  return w.slice_rows(first, rows - first);
+}
+
 inline void Inputs::fill_weights(WeightFormat format, std::vector<std::byte>& data) {
   const size_t step = format == WeightFormat::kF32 ? 4 : format > WeightFormat::kBF16 ? 1 : 2;
   for (size_t i = 0; i < data.size(); i += step) {
@@ -233,13 +257,11 @@ struct NamedOps {
 class AllOps {
  public:
   AllOps() : ref_(make_ref_ops()) {
-    constexpr const char* kNames[] = {"scalar", "avx2", "avx512"};
-    for (const Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512}) {
+    for (const Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Vnni}) {
       if (!isa_supported(isa)) continue;
       for (ThreadPool& pool : pools_) {
         Ops& ops = *owned_.emplace_back(make_cpu_ops(pool, isa));
-        const std::string name =
-            fmt::format("{} with {} threads", kNames[static_cast<int>(isa)], pool.n_threads());
+        const std::string name = fmt::format("{} with {} threads", isa_name(isa), pool.n_threads());
         cpu_.push_back({name, isa, pool.n_threads(), ops});
       }
     }

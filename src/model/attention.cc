@@ -15,7 +15,7 @@ void project_groups(Step& step, const QuantMatrix& wo_a, Matrix<const float> o,
   const int64_t width = wo_a.cols;
   const int64_t rank = step.config.o_lora_rank;
   for (int64_t g = 0; g < step.config.o_groups; ++g) {
-    step.ops().linear(o.columns(g * width, width), wo_a.slice_rows(g * rank, rank),
+    step.math.product(o.columns(g * width, width), wo_a.slice_rows(g * rank, rank),
                       o_lora.columns(g * rank, rank));
   }
   step.math.round(o_lora);

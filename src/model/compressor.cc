@@ -41,8 +41,8 @@ class Compression {
 
   // u = wkv x, g = wgate x + ape[t mod r], in float32 in every numerics.
   void project() {
-    step_.ops().linear(step_.work.x.first(step_.n_tokens()), w_.wkv, values_);
-    step_.ops().linear(step_.work.x.first(step_.n_tokens()), w_.wgate, scores_);
+    step_.math.product(step_.work.x.first(step_.n_tokens()), w_.wkv, values_);
+    step_.math.product(step_.work.x.first(step_.n_tokens()), w_.wgate, scores_);
     for (int64_t t = 0; t < step_.n_tokens(); ++t) {
       const int64_t slot = step_.batch.positions[static_cast<size_t>(t)] % ratio_;
       const float* bias = w_.ape.data() + slot * scores_.size(1);

@@ -31,8 +31,8 @@ uint64_t fingerprint(const ModelConfig& config, Numerics numerics, const ModelWe
 
 // The widest input of a quantised product.
 int64_t max_quantized_width(const ModelConfig& c) {
-  return std::max(
-      {c.hc_mult * c.hidden_size, c.q_lora_rank, c.o_groups * c.o_lora_rank, c.expert_dim});
+  return std::max({c.hc_mult * c.hidden_size, c.q_lora_rank, c.n_heads * c.head_dim / c.o_groups,
+                   c.o_groups * c.o_lora_rank, c.expert_dim});
 }
 
 ModelConfig with_context(ModelConfig config, int64_t context) {
@@ -60,9 +60,7 @@ Model::Model(const std::filesystem::path& path, Ops& ops, const ModelOptions& op
 
 int64_t Model::workspace_bytes(const ModelConfig& config, const ModelOptions& options) {
   const int64_t n = options.max_batch_tokens;
-  const int64_t quantized = options.numerics == Numerics::kOfficial
-                                ? n * max_quantized_width(config) * int64_t{sizeof(float)}
-                                : 0;
+  const int64_t quantized = Arithmetic::bytes(options.numerics, n, max_quantized_width(config));
   const int64_t ropes = 2 * RopeTable(config, RopeVariant::kMain, n).bytes();
   return Workspace(with_context(config, options.context), n).bytes() + quantized + ropes;
 }
@@ -141,7 +139,7 @@ void Model::project(const HeadWeights& w, View<const float, 3> streams, Matrix<f
   const Matrix<float> x = work_.x.first(streams.size(0));
   if (trace != nullptr) trace->enter(scope);
   hyper_connection_head(step, w, streams, x);
-  math_.ops().linear(x, weights_.output, out);  // float32 in every numerics
+  math_.product(x, weights_.output, out);
 }
 
 void Model::logits(View<const float, 3> streams, Matrix<float> out, Trace* trace) {

@@ -1,6 +1,7 @@
-// The two numerics of a forward pass and what differs between them: the roundings. Exact is float32
-// everywhere. Official makes every rounding of the released implementation (architecture.md
-// section 4), so that its results can be compared with it tightly.
+// The numerics of a forward pass and what differs between them. Exact is float32 everywhere. Fast
+// is that too, but products with weights that are integers with scales take int8 activations.
+// Official makes every rounding of the released implementation (architecture.md section 4), so that
+// its results can be compared with it tightly.
 #pragma once
 
 #include "kernels/ops.h"
@@ -9,11 +10,11 @@
 
 namespace dsv4 {
 
-enum class Numerics { kExact, kOfficial };
+enum class Numerics { kFast, kExact, kOfficial };
 
 std::string_view numerics_name(Numerics numerics);
 
-// Ops plus the roundings of a numerics; with kExact the roundings do nothing.
+// Ops plus what a numerics adds to them; with kExact nothing.
 class Arithmetic {
  public:
   // `max_tokens` and `max_width` bound the inputs of quantised products.
@@ -23,13 +24,15 @@ class Arithmetic {
   bool official() const { return numerics_ == Numerics::kOfficial; }
   // For operations that round inside.
   Rounding rounding() const { return official() ? Rounding::kBf16 : Rounding::kNone; }
-  int64_t bytes() const { return static_cast<int64_t>(quantized_.bytes()); }
+  // Scratch memory of a numerics.
+  static int64_t bytes(Numerics numerics, int64_t max_tokens, int64_t max_width);
 
-  // A linear layer of the model: official quantises the input where the weight is quantised
-  // (FP8 in blocks of 128) and rounds the output to BF16.
+  // A linear layer of the model. Fast: int8 activations where the weight has an int8_order.
+  // Official quantises the input where the weight is quantised (FP8 in blocks of 128) and rounds
+  // the output to BF16.
   void linear(Matrix<const float> x, const QuantMatrix& w, Matrix<float> y);
-  // The same without quantising the input (wo_a).
-  void linear_unquantized(Matrix<const float> x, const QuantMatrix& w, Matrix<float> y);
+  // The same without the roundings of official: what the reference keeps in float32.
+  void product(Matrix<const float> x, const QuantMatrix& w, Matrix<float> y);
 
   // Activations that the reference holds in BF16.
   void round(Matrix<float> x) const;
@@ -42,7 +45,10 @@ class Arithmetic {
  private:
   Ops& ops_;
   Numerics numerics_;
-  Tensor<float, 1> quantized_;  // the quantised input of a product
+  Tensor<float, 1> quantized_;     // official: the quantised input of a product
+  Tensor<int8_t, 1> int8_values_;  // fast: the same
+  Tensor<float, 1> int8_scales_;
+  Tensor<int32_t, 1> int8_sums_;
 };
 
 }  // namespace dsv4

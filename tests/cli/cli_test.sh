@@ -47,6 +47,11 @@ done
 for n in 1 3; do
   logits --mtp --threads $n -o "$work/part" && same "$n threads" "$work/whole" "$work/part"
 done
+for isa in scalar avx2 avx512 avx512_vnni; do  # sets that this machine lacks say so
+  "$dsv4" logits -m "$source/tests/golden/t3" --ids "$ids" --numerics fast -o "$work/best" || fail "fast"
+  "$dsv4" logits -m "$source/tests/golden/t3" --ids "$ids" --numerics fast --isa $isa -o "$work/part" 2>"$work/err" &&
+    same "instruction set $isa" "$work/best" "$work/part" || grep -q "this machine has no" "$work/err" || fail "--isa $isa"
+done
 logits --trace -o "$work/traced" || fail "logits --trace"
 expect "a trace beside logits" 0 "logits" "$dsv4" compare "$work/traced" "$work/traced"
 logits --numerics official -o "$work/official" || fail "official numerics"

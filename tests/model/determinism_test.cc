@@ -91,17 +91,22 @@ void expect_same_bits(const Sequence& a, const Sequence& b, const std::string& w
       << what;
 }
 
-class Exact : public testing::TestWithParam<const char*> {
+// The numerics whose results do not depend on how a sequence is fed.
+class AnyFeeding : public testing::TestWithParam<std::tuple<const char*, Numerics>> {
  protected:
-  Exact() : engine_(GetParam(), Numerics::kExact, 2) {}
+  AnyFeeding() : engine_(std::get<0>(GetParam()), std::get<1>(GetParam()), 2) {}
   std::vector<int32_t> ids(Random& random, int64_t n) {
     return random.ids(n, engine_.model.config().vocab_size);
   }
   Engine engine_;
 };
-INSTANTIATE_TEST_SUITE_P(Golden, Exact, testing::Values("t1", "t2", "t3"));
+INSTANTIATE_TEST_SUITE_P(Golden, AnyFeeding,
+                         testing::Values(std::tuple("t1", Numerics::kExact),
+                                         std::tuple("t2", Numerics::kExact),
+                                         std::tuple("t3", Numerics::kExact),
+                                         std::tuple("t3", Numerics::kFast)));
 
-TEST_P(Exact, chunks_of_any_size_give_the_same_bits) {
+TEST_P(AnyFeeding, chunks_of_any_size_give_the_same_bits) {
   Random random(1);
   const std::vector<int32_t> tokens = ids(random, 290);
   const Sequence whole = run_at_once(engine_, tokens);
@@ -120,7 +125,7 @@ TEST_P(Exact, chunks_of_any_size_give_the_same_bits) {
   }
 }
 
-TEST_P(Exact, rollback_and_replay_give_the_same_bits) {
+TEST_P(AnyFeeding, rollback_and_replay_give_the_same_bits) {
   Random random(2);
   const std::vector<int32_t> tokens = ids(random, 270);
   const Sequence whole = run_at_once(engine_, tokens);
@@ -142,16 +147,17 @@ TEST_P(Exact, rollback_and_replay_give_the_same_bits) {
   }
 }
 
-class Both : public testing::TestWithParam<std::tuple<const char*, Numerics>> {
+class Every : public testing::TestWithParam<std::tuple<const char*, Numerics>> {
  protected:
   static std::string name() { return std::get<0>(GetParam()); }
   static Numerics numerics() { return std::get<1>(GetParam()); }
 };
-INSTANTIATE_TEST_SUITE_P(Golden, Both,
+INSTANTIATE_TEST_SUITE_P(Golden, Every,
                          testing::Combine(testing::Values("t1", "t2", "t3"),
-                                          testing::Values(Numerics::kExact, Numerics::kOfficial)));
+                                          testing::Values(Numerics::kFast, Numerics::kExact,
+                                                          Numerics::kOfficial)));
 
-TEST_P(Both, any_number_of_threads_gives_the_same_bits) {
+TEST_P(Every, any_number_of_threads_gives_the_same_bits) {
   Random random(3);
   std::optional<Sequence> first;
   Engine one(name(), numerics(), 1);
@@ -171,7 +177,7 @@ TEST_P(Both, any_number_of_threads_gives_the_same_bits) {
 }
 
 // Each sequence alone takes its tokens in the same pieces as beside the others.
-TEST_P(Both, other_sequences_in_the_batch_change_no_bit) {
+TEST_P(Every, other_sequences_in_the_batch_change_no_bit) {
   Random random(4);
   Engine engine(name(), numerics(), 2);
   const int64_t vocab = engine.model.config().vocab_size;
@@ -198,7 +204,7 @@ TEST_P(Both, other_sequences_in_the_batch_change_no_bit) {
   }
 }
 
-TEST_P(Both, a_restored_snapshot_continues_with_the_same_bits) {
+TEST_P(Every, a_restored_snapshot_continues_with_the_same_bits) {
   Random random(5);
   Engine engine(name(), numerics(), 2);
   const std::vector<int32_t> tokens = random.ids(240, engine.model.config().vocab_size);

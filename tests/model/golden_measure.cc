@@ -68,8 +68,8 @@ class Run {
  public:
   Run(const std::string& name, Numerics numerics, Ops& ops)
       : model_(folder(name), ops, {.numerics = numerics}),
-        vectors_(folder(name) + (numerics == Numerics::kExact ? "/vectors.safetensors"
-                                                              : "/vectors_official.safetensors")) {}
+        vectors_(folder(name) + (numerics == Numerics::kOfficial ? "/vectors_official.safetensors"
+                                                                 : "/vectors.safetensors")) {}
 
   Measurement run() {
     for (const int n : {1, 3, 7, 33, 130, 300}) prompt(fmt::format("p{}", n));

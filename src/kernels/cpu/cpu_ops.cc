@@ -7,11 +7,14 @@ namespace dsv4 {
 namespace {
 
 constexpr int64_t kLinearGrain = 16;  // rows of a weight; the kernels' tile
+constexpr int64_t kPanelGrain = 32;   // rows of a weight; the int8 kernels' panel
 constexpr int64_t kHeadGrain = 4;     // heads that share the reads of a row
 
 const KernelTable& kernel_table(Isa isa) {
   CHECK(isa_supported(isa), static_cast<int>(isa));
   switch (isa) {
+    case Isa::kAvx512Vnni:
+      return kernel_table_avx512_vnni();
     case Isa::kAvx512:
       return kernel_table_avx512();
     case Isa::kAvx2:
@@ -24,8 +27,16 @@ const KernelTable& kernel_table(Isa isa) {
 
 }  // namespace
 
+std::string_view isa_name(Isa isa) {
+  constexpr std::string_view kNames[] = {"scalar", "avx2", "avx512", "avx512_vnni"};
+  return kNames[static_cast<size_t>(isa)];
+}
+
 bool isa_supported(Isa isa) {
 #if defined(__x86_64__)
+  if (isa == Isa::kAvx512Vnni) {
+    return isa_supported(Isa::kAvx512) && __builtin_cpu_supports("avx512vnni");
+  }
   if (isa == Isa::kAvx512) {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
@@ -40,7 +51,7 @@ bool isa_supported(Isa isa) {
 }
 
 Isa best_isa() {
-  for (const Isa isa : {Isa::kAvx512, Isa::kAvx2}) {
+  for (const Isa isa : {Isa::kAvx512Vnni, Isa::kAvx512, Isa::kAvx2}) {
     if (isa_supported(isa)) return isa;
   }
   return Isa::kScalar;
@@ -53,6 +64,20 @@ std::unique_ptr<Ops> make_cpu_ops(ThreadPool& pool, Isa isa) {
 void CpuOps::do_linear(Matrix<const float> x, const QuantMatrix& w, Matrix<float> y) {
   pool_.parallel_for(w.rows, kLinearGrain, [&](int64_t begin, int64_t end) {
     kernels_.linear(x.data(), x.stride(0), x.size(0), w, begin, end, y.data(), y.stride(0));
+  });
+}
+
+void CpuOps::do_quantize_int8(Matrix<const float> x, const Int8Rows& out) {
+  for_each_row(x.size(0), x.size(1), [&](int64_t t) {
+    kernels_.quantize_int8(&x(t, 0), x.size(1), out.order == ColumnOrder::kEvenOdd,
+                           &out.values(t, 0), &out.scales(t, 0), &out.sums(t, 0));
+  });
+}
+
+void CpuOps::do_linear_int8(const Int8Rows& x, const QuantMatrix& w, Matrix<float> y) {
+  const Int8Block block{x.values.data(), x.scales.data(), x.sums.data(), w.cols};
+  pool_.parallel_for(w.rows, kPanelGrain, [&](int64_t begin, int64_t end) {
+    kernels_.linear_int8(block, y.size(0), w, begin, end, y.data(), y.stride(0));
   });
 }
 

@@ -6,11 +6,15 @@
 #include "kernels/ops.h"
 
 #include <memory>
+#include <string_view>
 
 namespace dsv4 {
 
 // Which build of kernels-inl.h runs. All give the same bits.
-enum class Isa { kScalar, kAvx2, kAvx512 };
+enum class Isa { kScalar, kAvx2, kAvx512, kAvx512Vnni };
+
+// "scalar", "avx2", "avx512", "avx512_vnni".
+std::string_view isa_name(Isa isa);
 
 // The best one that this machine supports.
 Isa best_isa();

@@ -8,10 +8,26 @@
 
 namespace dsv4 {
 
+// Int8 activations of consecutive tokens (Int8Rows of ops.h, contiguous).
+struct Int8Block {
+  const int8_t* values;
+  const float* scales;
+  const int32_t* sums;
+  int64_t cols;
+};
+
 struct KernelTable {
   // y[t, r] for the rows [row_begin, row_end) of w and all n tokens. x [n, w.cols], y [n, w.rows].
   void (*linear)(const float* x, int64_t x_stride, int64_t n, const QuantMatrix& w,
                  int64_t row_begin, int64_t row_end, float* y, int64_t y_stride);
+
+  // One row of Ops::quantize_int8.
+  void (*quantize_int8)(const float* x, int64_t cols, bool even_odd, int8_t* values, float* scales,
+                        int32_t* sums);
+
+  // As linear, with int8 activations.
+  void (*linear_int8)(const Int8Block& x, int64_t n, const QuantMatrix& w, int64_t row_begin,
+                      int64_t row_end, float* y, int64_t y_stride);
 
   // Scores of one token against n_keys rows. q [n_heads, d] contiguous, w [n_heads].
   void (*indexer_scores)(const float* q, const float* w, int64_t n_heads, int64_t d,
@@ -25,5 +41,6 @@ struct KernelTable {
 const KernelTable& kernel_table_scalar();
 const KernelTable& kernel_table_avx2();
 const KernelTable& kernel_table_avx512();
+const KernelTable& kernel_table_avx512_vnni();
 
 }  // namespace dsv4

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "kernels/cpu/decode-inl.h"
+#include "kernels/cpu/int8-inl.h"
 #include "kernels/cpu/kernel_table.h"
 #include "kernels/cpu/simd.h"
 
@@ -94,9 +95,9 @@ DSV4_INLINE void accumulate(const float* sums, int64_t n_rows, bool first, float
 }
 
 // One decoded tile of up to 16 rows x n columns times all tokens.
-static void multiply_tile(const float* tile, int64_t n_rows, int64_t n_cols, const float* x,
-                          int64_t x_stride, int64_t n_tokens, bool first, float* y,
-                          int64_t y_stride) {
+static void multiply_decoded(const float* tile, int64_t n_rows, int64_t n_cols, const float* x,
+                             int64_t x_stride, int64_t n_tokens, bool first, float* y,
+                             int64_t y_stride) {
   alignas(64) float sums[16];
   int64_t t = 0;
   for (; t + 4 <= n_tokens; t += 4) {
@@ -126,7 +127,7 @@ static void linear(const float* x, int64_t x_stride, int64_t n, const QuantMatri
       const int64_t n_cols = smaller(kBlock, w.cols - k);
       for (int64_t r = 0; r < n_rows; ++r) decode_row(w, row + r, k, n_cols, tile + r * kBlock);
       for (int64_t r = n_rows; r < kTileRows; ++r) std::memset(tile + r * kBlock, 0, n_cols * 4);
-      multiply_tile(tile, n_rows, n_cols, x + k, x_stride, n, k == 0, y + row, y_stride);
+      multiply_decoded(tile, n_rows, n_cols, x + k, x_stride, n, k == 0, y + row, y_stride);
     }
   }
 }
@@ -283,7 +284,7 @@ static void attend(const float* q, int64_t n_heads, int64_t c, const float* cons
   }
 }
 
-constexpr KernelTable kTable = {linear, indexer_scores, attend};
+constexpr KernelTable kTable = {linear, quantize_int8, linear_int8, indexer_scores, attend};
 
 }  // namespace
 }  // namespace dsv4

@@ -5,11 +5,13 @@
 // another. Intrinsics stand where the compilers turn generic code into scalar code.
 #pragma once
 
+#include "quant/float_formats.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 
-#if defined(__AVX2__)
+#if defined(__SSE2__)
 #include <immintrin.h>
 #endif
 
@@ -22,6 +24,7 @@ namespace {
 inline constexpr int64_t kLanes = 16;
 // GCC 12 warns of uninitialised lanes in the intrinsics without a mask; this one costs nothing.
 inline constexpr __mmask16 kAllLanes = 0xFFFF;
+inline constexpr __mmask8 kAllPairs = 0xFF;
 #elif defined(__AVX2__)
 inline constexpr int64_t kLanes = 8;
 #else
@@ -30,6 +33,7 @@ inline constexpr int64_t kLanes = 4;
 
 using F32 [[gnu::vector_size(kLanes * 4)]] = float;
 using U32 [[gnu::vector_size(kLanes * 4)]] = uint32_t;
+using I32 [[gnu::vector_size(kLanes * 4)]] = int32_t;
 using F32x8 [[gnu::vector_size(32)]] = float;
 using F32x4 [[gnu::vector_size(16)]] = float;
 
@@ -114,6 +118,136 @@ DSV4_INLINE F32 look_up(const float* table, U32 index) {
   return (F32)_mm256_permutevar8x32_ps(_mm256_loadu_ps(table), (__m256i)index);
 #else
   return F32{table[index[0]], table[index[1]], table[index[2]], table[index[3]]};
+#endif
+}
+
+// Entry (byte & 15) of a table of 16 bytes, for each byte of the lanes, whose upper bits are zero.
+DSV4_INLINE U32 look_up_bytes(const uint8_t* table, U32 bytes) {
+#if defined(__AVX512BW__)
+  const __m128i entries = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table));
+  return (U32)_mm512_shuffle_epi8(_mm512_maskz_broadcast_i32x4(kAllLanes, entries), (__m512i)bytes);
+#elif defined(__AVX2__)
+  const __m128i entries = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table));
+  return (U32)_mm256_shuffle_epi8(_mm256_broadcastsi128_si256(entries), (__m256i)bytes);
+#else
+  for (int64_t i = 0; i < kLanes; ++i) {
+    bytes[i] = uint32_t{table[bytes[i] & 15]} | uint32_t{table[bytes[i] >> 8 & 15]} << 8 |
+               uint32_t{table[bytes[i] >> 16 & 15]} << 16 | uint32_t{table[bytes[i] >> 24]} << 24;
+  }
+  return bytes;
+#endif
+}
+
+// c + the product of four unsigned bytes of `a` with four signed bytes of `b`, summed, in each
+// lane.
+DSV4_INLINE I32 dot_bytes(I32 c, U32 a, I32 b) {
+#if defined(__AVX512VNNI__)
+  return (I32)_mm512_dpbusd_epi32((__m512i)c, (__m512i)a, (__m512i)b);
+#elif defined(__AVX512BW__)
+  const __m512i even = _mm512_madd_epi16((__m512i)(a & 0x00FF00FF),
+                                         _mm512_srai_epi16(_mm512_slli_epi16((__m512i)b, 8), 8));
+  const __m512i odd =
+      _mm512_madd_epi16(_mm512_srli_epi16((__m512i)a, 8), _mm512_srai_epi16((__m512i)b, 8));
+  return c + (I32)even + (I32)odd;
+#elif defined(__AVX2__)
+  const __m256i even = _mm256_madd_epi16((__m256i)(a & 0x00FF00FF),
+                                         _mm256_srai_epi16(_mm256_slli_epi16((__m256i)b, 8), 8));
+  const __m256i odd =
+      _mm256_madd_epi16(_mm256_srli_epi16((__m256i)a, 8), _mm256_srai_epi16((__m256i)b, 8));
+  return c + (I32)even + (I32)odd;
+#elif defined(__SSE2__)
+  const __m128i even =
+      _mm_madd_epi16((__m128i)(a & 0x00FF00FF), _mm_srai_epi16(_mm_slli_epi16((__m128i)b, 8), 8));
+  const __m128i odd = _mm_madd_epi16(_mm_srli_epi16((__m128i)a, 8), _mm_srai_epi16((__m128i)b, 8));
+  return c + (I32)even + (I32)odd;
+#else
+  for (int shift = 0; shift < 32; shift += 8) {
+    c += (I32)(a >> shift & 0xFF) * (b << (24 - shift) >> 24);
+  }
+  return c;
+#endif
+}
+
+DSV4_INLINE F32 to_float(I32 v) { return __builtin_convertvector(v, F32); }
+
+// The 32-bit words at base + offset of each lane.
+DSV4_INLINE U32 gather(const std::byte* base, I32 offsets) {
+#if defined(__AVX512F__)
+  return (U32)_mm512_mask_i32gather_epi32(__m512i{}, kAllLanes, (__m512i)offsets, base, 1);
+#elif defined(__AVX2__)
+  return (U32)_mm256_i32gather_epi32(reinterpret_cast<const int*>(base), (__m256i)offsets, 1);
+#else
+  U32 words;
+  for (int64_t i = 0; i < kLanes; ++i) {
+    uint32_t word;
+    std::memcpy(&word, base + offsets[i], sizeof(word));
+    words[i] = word;
+  }
+  return words;
+#endif
+}
+
+// IEEE half precision in the low 16 bits of each lane; the upper ones are zero.
+DSV4_INLINE F32 half_to_float(U32 halves) {
+#if defined(__AVX512F__)
+  return (F32)_mm512_maskz_cvtph_ps(kAllLanes,
+                                    _mm512_maskz_cvtepi32_epi16(kAllLanes, (__m512i)halves));
+#elif defined(__AVX2__)
+  const __m128i low = _mm256_castsi256_si128((__m256i)halves);
+  const __m128i high = _mm256_extracti128_si256((__m256i)halves, 1);
+  return (F32)_mm256_cvtph_ps(_mm_packus_epi32(low, high));
+#else
+  F32 floats;
+  for (int64_t i = 0; i < kLanes; ++i) floats[i] = f16_to_float(static_cast<uint16_t>(halves[i]));
+  return floats;
+#endif
+}
+
+// out[q], lane r = bytes 4q .. 4q + 3 of the 16 bytes at rows[r].
+DSV4_INLINE void load_words(const std::byte* const* rows, int64_t offset, U32 (&out)[4]) {
+#if defined(__AVX512F__)
+  __m512i v[4];
+  const auto bytes_of = [&](int r) {
+    return _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows[r] + offset));
+  };
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {  // rows j, j + 4, j + 8, j + 12
+    v[j] = _mm512_zextsi128_si512(bytes_of(j));
+    v[j] = _mm512_maskz_inserti32x4(kAllLanes, v[j], bytes_of(j + 4), 1);
+    v[j] = _mm512_maskz_inserti32x4(kAllLanes, v[j], bytes_of(j + 8), 2);
+    v[j] = _mm512_maskz_inserti32x4(kAllLanes, v[j], bytes_of(j + 12), 3);
+  }
+  const __m512i low01 = _mm512_maskz_unpacklo_epi32(kAllLanes, v[0], v[1]);
+  const __m512i low23 = _mm512_maskz_unpacklo_epi32(kAllLanes, v[2], v[3]);
+  const __m512i high01 = _mm512_maskz_unpackhi_epi32(kAllLanes, v[0], v[1]);
+  const __m512i high23 = _mm512_maskz_unpackhi_epi32(kAllLanes, v[2], v[3]);
+  out[0] = (U32)_mm512_maskz_unpacklo_epi64(kAllPairs, low01, low23);
+  out[1] = (U32)_mm512_maskz_unpackhi_epi64(kAllPairs, low01, low23);
+  out[2] = (U32)_mm512_maskz_unpacklo_epi64(kAllPairs, high01, high23);
+  out[3] = (U32)_mm512_maskz_unpackhi_epi64(kAllPairs, high01, high23);
+#elif defined(__AVX2__)
+  __m256i v[4];
+  const auto bytes_of = [&](int r) {
+    return _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows[r] + offset));
+  };
+  for (int j = 0; j < 4; ++j) {  // rows j, j + 4
+    v[j] = _mm256_inserti128_si256(_mm256_castsi128_si256(bytes_of(j)), bytes_of(j + 4), 1);
+  }
+  const __m256i low01 = _mm256_unpacklo_epi32(v[0], v[1]);
+  const __m256i low23 = _mm256_unpacklo_epi32(v[2], v[3]);
+  const __m256i high01 = _mm256_unpackhi_epi32(v[0], v[1]);
+  const __m256i high23 = _mm256_unpackhi_epi32(v[2], v[3]);
+  out[0] = (U32)_mm256_unpacklo_epi64(low01, low23);
+  out[1] = (U32)_mm256_unpackhi_epi64(low01, low23);
+  out[2] = (U32)_mm256_unpacklo_epi64(high01, high23);
+  out[3] = (U32)_mm256_unpackhi_epi64(high01, high23);
+#else
+  const auto word = [&](int r, int q) {
+    uint32_t bytes = 0;
+    std::memcpy(&bytes, rows[r] + offset + 4 * q, sizeof(bytes));
+    return bytes;
+  };
+  for (int q = 0; q < 4; ++q) out[q] = U32{word(0, q), word(1, q), word(2, q), word(3, q)};
 #endif
 }
 

@@ -4,6 +4,7 @@
 
 #include "quant/float_formats.h"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <vector>
@@ -17,6 +18,11 @@ double mean_square(const float* x, int64_t n) {
   return sum / static_cast<double>(n);
 }
 
+// Where column i lies among the values.
+int64_t int8_place(int64_t i, ColumnOrder order) {
+  return order == ColumnOrder::kNatural ? i : i / 32 * 32 + i % 2 * 16 + i % 32 / 2;
+}
+
 }  // namespace
 
 void RefOps::do_linear(Matrix<const float> x, const QuantMatrix& w, Matrix<float> y) {
@@ -26,6 +32,43 @@ void RefOps::do_linear(Matrix<const float> x, const QuantMatrix& w, Matrix<float
     for (int64_t t = 0; t < x.size(0); ++t) {
       double sum = 0;
       for (int64_t i = 0; i < w.cols; ++i) sum += double{row[static_cast<size_t>(i)]} * x(t, i);
+      y(t, r) = static_cast<float>(sum);
+    }
+  }
+}
+
+void RefOps::do_quantize_int8(Matrix<const float> x, const Int8Rows& out) {
+  constexpr int64_t kBlock = 32;
+  for (int64_t t = 0; t < x.size(0); ++t) {
+    std::fill_n(&out.sums(t, 0), out.sums.size(1), 0);
+    for (int64_t begin = 0; begin < x.size(1); begin += kBlock) {
+      float largest = 0;
+      bool finite = true;
+      for (int64_t i = begin; i < begin + kBlock; ++i) {
+        largest = std::max(largest, std::fabs(x(t, i)));
+        finite = finite && std::isfinite(x(t, i));
+      }
+      const bool empty = !finite || largest < 0x1p-100f;
+      out.scales(t, begin / kBlock) = !finite ? NAN : empty ? 0 : largest / 127;
+      for (int64_t i = begin; i < begin + kBlock; ++i) {
+        const float code = empty ? 0 : std::nearbyint(x(t, i) * (127 / largest));
+        out.values(t, int8_place(i, out.order)) = static_cast<int8_t>(code);
+        out.sums(t, i / 16) += static_cast<int32_t>(code);
+      }
+    }
+  }
+}
+
+void RefOps::do_linear_int8(const Int8Rows& x, const QuantMatrix& w, Matrix<float> y) {
+  std::vector<float> row(static_cast<size_t>(w.cols));
+  for (int64_t r = 0; r < w.rows; ++r) {
+    w.decode(r, 0, w.cols, row.data());
+    for (int64_t t = 0; t < y.size(0); ++t) {
+      double sum = 0;
+      for (int64_t i = 0; i < w.cols; ++i) {
+        const double value = x.values(t, int8_place(i, x.order));
+        sum += double{row[static_cast<size_t>(i)]} * value * x.scales(t, i / 32);
+      }
       y(t, r) = static_cast<float>(sum);
     }
   }
