@@ -17,6 +17,11 @@ enum class WeightFormat : uint8_t {
 
 enum class ScaleFormat : uint8_t { kNone, kE8M0, kF32 };
 
+// Bytes of one scale.
+constexpr int64_t scale_bytes(ScaleFormat format) {
+  return format == ScaleFormat::kF32 ? 4 : format == ScaleFormat::kE8M0 ? 1 : 0;
+}
+
 struct QuantMatrix {
   const std::byte* data = nullptr;
   const std::byte* scales = nullptr;  // [ceil(all rows / block_rows), scale_cols]

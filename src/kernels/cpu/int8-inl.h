@@ -21,6 +21,15 @@ namespace {
 constexpr int64_t kInt8Block = 32;  // columns of activations that share a scale
 constexpr int64_t kSumCols = 16;    // columns of one stored sum
 
+// A panel: unpacked weights that all tokens use.
+constexpr int64_t kPanelRows = 32;
+
+struct Panel {
+  alignas(64) uint8_t quads[kPanelCols / 4][kPanelRows * 4];
+  alignas(64) float scales[kPanelCols / 16][kPanelRows];
+  alignas(64) float minima[kPanelCols / 16][kPanelRows];
+};
+
 // Rows of registers x tokens of a tile whose sums, as integers and as floats, stay in registers.
 constexpr int kTileVectors = kLanes == 16 ? 2 : 1;
 constexpr int kTileTokens = kLanes == 16 ? 6 : 4;
@@ -174,19 +183,118 @@ static void multiply_panel(const Panel& panel, int64_t n_rows, int64_t col, int6
   }
 }
 
-// Asks for the part of the next panel that corresponds to this part of the current one, in the
-// order of memory: its rows are read side by side, which the processor does not foresee.
-DSV4_INLINE void prefetch_next_panel(const std::byte* next, int64_t bytes_of_rows, int64_t col,
-                                     int64_t n_cols, int64_t cols) {
-  const int64_t end = bytes_of_rows * (col + n_cols) / cols;
-  for (int64_t byte = bytes_of_rows * col / cols; byte < end; byte += 64) {
+// Asks for what comes after rows at the end of which `next` stands, in the order of memory: rows
+// are read side by side, which the processor does not foresee. Of n_bytes, the part that
+// corresponds to the columns [col, col + n_cols).
+DSV4_INLINE void prefetch_part(const std::byte* next, int64_t n_bytes, int64_t col, int64_t n_cols,
+                               int64_t cols) {
+  const int64_t end = n_bytes * (col + n_cols) / cols;
+  for (int64_t byte = n_bytes * col / cols; byte < end; byte += 64) {
     __builtin_prefetch(next + byte);
+  }
+}
+
+DSV4_INLINE void prefetch_rows(const QuantMatrix& w, int64_t row, int64_t n_rows, int64_t col,
+                               int64_t n_cols) {
+  const int64_t row_bytes = w.row_bytes();
+  prefetch_part(w.data + row * row_bytes, n_rows * row_bytes, col, n_cols, w.cols);
+  if (w.block_rows > 1 || w.scales == nullptr) return;
+  const int64_t scale_row = w.scale_cols * scale_bytes(w.scale_format);
+  prefetch_part(w.scales + (w.first_row + row) * scale_row, n_rows * scale_row, col, n_cols,
+                w.cols);
+}
+
+// Takes unpacked weights into a panel.
+template <typename Format>
+struct PanelSink {
+  static constexpr int64_t kQuads = Format::kGroup / 4;
+
+  Panel& panel;
+  int64_t place;  // of the first lane
+
+  DSV4_INLINE_MEMBER void put(int64_t group, const U32 (&quads)[kQuads], F32 scale) {
+#pragma GCC unroll 8
+    for (int64_t q = 0; q < kQuads; ++q) {
+      std::memcpy(&panel.quads[group * kQuads + q][place * 4], &quads[q], sizeof(U32));
+    }
+    store(&panel.scales[group][place], scale);
+  }
+  DSV4_INLINE_MEMBER void put(int64_t group, const U32 (&quads)[kQuads], F32 scale, F32 minimum) {
+    put(group, quads, scale);
+    store(&panel.minima[group][place], minimum);
+  }
+};
+
+// Multiplies unpacked weights with one token at once.
+template <typename Format>
+struct TokenSink {
+  static constexpr int64_t kQuads = Format::kGroup / 4;
+
+  const int8_t* values;
+  const float* scales;
+  const int32_t* sums;
+  F32 total = {};
+
+  explicit TokenSink(const Int8Block& x) : values(x.values), scales(x.scales), sums(x.sums) {}
+
+  DSV4_INLINE_MEMBER void put(int64_t group, const U32 (&quads)[kQuads], F32 scale) {
+    I32 dot = I32{} - Format::kOffset * sum_of(group);
+    I32 other = {};  // two chains of sums hide the latency of a product
+#pragma GCC unroll 8
+    for (int64_t q = 0; q < kQuads; q += 2) {
+      dot = dot_bytes(dot, quads[q], four(group * kQuads + q));
+      other = dot_bytes(other, quads[q + 1], four(group * kQuads + q + 1));
+    }
+    total = fma(to_float(dot + other), scale * x_scale(group), total);
+  }
+  DSV4_INLINE_MEMBER void put(int64_t group, const U32 (&quads)[kQuads], F32 scale, F32 minimum) {
+    put(group, quads, scale);
+    total = fma(minimum, F32{} + x_scale(group) * static_cast<float>(sum_of(group)), total);
+  }
+  void advance(int64_t n_cols) {
+    values += n_cols;
+    scales += n_cols / kInt8Block;
+    sums += n_cols / kSumCols;
+  }
+
+ private:
+  DSV4_INLINE_MEMBER I32 four(int64_t quad) const {
+    int32_t bytes;
+    std::memcpy(&bytes, values + quad * 4, sizeof(bytes));
+    return I32{} + bytes;
+  }
+  DSV4_INLINE_MEMBER int32_t sum_of(int64_t group) const {
+    if (Format::kGroup == kSumCols) return sums[group];
+    return sums[2 * group] + sums[2 * group + 1];
+  }
+  DSV4_INLINE_MEMBER float x_scale(int64_t group) const {
+    return scales[group * Format::kGroup / kInt8Block];
+  }
+};
+
+// One token: the weights are used as they are unpacked.
+template <typename Format>
+static void linear_int8_token(const Int8Block& x, const QuantMatrix& w, int64_t row_begin,
+                              int64_t row_end, float* y) {
+  const int64_t row_bytes = w.row_bytes();
+  for (int64_t row = row_begin; row < row_end; row += kLanes) {
+    const RowSet rows(w, row_bytes, row);
+    TokenSink<Format> sink(x);
+    const int64_t n_next = smaller(kLanes, row_end - row - kLanes);
+    for (int64_t col = 0; col < w.cols; col += kPanelCols) {
+      const int64_t n_cols = smaller(kPanelCols, w.cols - col);
+      prefetch_rows(w, row + kLanes, n_next, col, n_cols);
+      Format::unpack(w, rows, col, n_cols, sink);
+      sink.advance(n_cols);
+    }
+    store_partial(y + row, sink.total, row_end - row);
   }
 }
 
 template <typename Format>
 static void linear_int8_of(const Int8Block& x, int64_t n, const QuantMatrix& w, int64_t row_begin,
                            int64_t row_end, float* y, int64_t y_stride) {
+  if (n == 1) return linear_int8_token<Format>(x, w, row_begin, row_end, y);
   Panel panel;
   const int64_t row_bytes = w.row_bytes();
   for (int64_t row = row_begin; row < row_end; row += kPanelRows) {
@@ -194,12 +302,10 @@ static void linear_int8_of(const Int8Block& x, int64_t n, const QuantMatrix& w, 
     const int64_t n_next = smaller(kPanelRows, row_end - row - n_rows);
     for (int64_t col = 0; col < w.cols; col += kPanelCols) {
       const int64_t n_cols = smaller(kPanelCols, w.cols - col);
-      prefetch_next_panel(w.data + (row + n_rows) * row_bytes, n_next * row_bytes, col, n_cols,
-                          w.cols);
-      prefetch_next_panel(w.scales + (w.first_row + row + n_rows) * w.scale_cols,
-                          n_next * w.scale_cols, col, n_cols, w.cols);
+      prefetch_rows(w, row + n_rows, n_next, col, n_cols);
       for (int64_t place = 0; place < n_rows; place += kLanes) {
-        Format::unpack(RowSet(w, row_bytes, row + place, panel, place), col, n_cols);
+        PanelSink<Format> sink{panel, place};
+        Format::unpack(w, RowSet(w, row_bytes, row + place), col, n_cols, sink);
       }
       multiply_panel<Format>(panel, n_rows, col, n_cols, x, n, y + row, y_stride);
     }

@@ -19,6 +19,7 @@ namespace dsv4 {
 namespace {
 
 #define DSV4_INLINE [[gnu::always_inline]] static inline
+#define DSV4_INLINE_MEMBER [[gnu::always_inline]] inline
 
 #if defined(__AVX512F__)
 inline constexpr int64_t kLanes = 16;
@@ -64,6 +65,17 @@ DSV4_INLINE F32 fma(F32 a, F32 b, F32 c) {
 #else
   for (int64_t i = 0; i < kLanes; ++i) c[i] = __builtin_fmaf(a[i], b[i], c[i]);
   return c;
+#endif
+}
+
+// Whether a lane is not zero.
+DSV4_INLINE bool any(U32 v) {
+#if defined(__AVX512F__)
+  return _mm512_test_epi32_mask((__m512i)v, (__m512i)v) != 0;
+#elif defined(__AVX2__)
+  return _mm256_testz_si256((__m256i)v, (__m256i)v) == 0;
+#else
+  return (v[0] | v[1] | v[2] | v[3]) != 0;
 #endif
 }
 
