@@ -37,7 +37,7 @@ std::string_view trim(std::string_view text) {
 Isa parse_isa(const std::string& name) {
   if (name == "auto") return best_isa();
   Isa isa = Isa::kScalar;
-  for (const Isa other : {Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Vnni}) {
+  for (const Isa other : kAllIsas) {
     if (isa_name(other) == name) isa = other;
   }
   if (isa_supported(isa)) return isa;
@@ -67,7 +67,7 @@ void ModelArgs::add_to(CLI::App& command) {
                                           {"official", Numerics::kOfficial}}))
       ->default_str(std::string(numerics_name(numerics)));
   command.add_option("--isa", isa, "Instruction set: auto is the best of this machine")
-      ->check(CLI::IsMember({"auto", "scalar", "avx2", "avx512", "avx512_vnni"}))
+      ->check(CLI::IsMember({"auto", "scalar", "avx2", "avx2_vnni", "avx512", "avx512_vnni"}))
       ->capture_default_str();
   command.add_option("--threads", threads, "Threads; 0 is one per core")
       ->check(CLI::Range(0, 1024))

@@ -40,6 +40,10 @@ std::optional<ColumnOrder> int8_order(const QuantMatrix& w) {
       w.block_cols == 32 && w.cols % 32 == 0) {
     return ColumnOrder::kEvenOdd;
   }
+  if (w.format == WeightFormat::kFP8 && w.scale_format != ScaleFormat::kNone &&
+      w.block_cols % 32 == 0 && w.cols % 32 == 0) {
+    return ColumnOrder::kNatural;
+  }
   return std::nullopt;
 }
 

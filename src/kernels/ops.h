@@ -83,7 +83,8 @@ class Ops {
   void quantize_int8(Matrix<const float> x, const Int8Rows& out);
 
   // y[t] = W x[t] for a weight that has an int8_order, with activations in it. Sums of 16 or 32
-  // columns, as the weight's scales stand, are exact integers.
+  // columns, as the weight's scales stand, are exact integers. FP8 weights count as integers too:
+  // multiples of 2^-6 of the power of two in the largest of 32 (docs/numerics.md).
   void linear_int8(const Int8Rows& x, const QuantMatrix& w, Matrix<float> y);
 
   // y = x * rsqrt(mean(x^2) + eps) * weight, per row; an empty weight is all ones.

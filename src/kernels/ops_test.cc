@@ -27,6 +27,7 @@ constexpr OpEntry kOps[] = {
     {"quantize_int8", quantize_int8_case, 0, 0},
     // Exact sums of 32, then up to 64 float additions in order.
     {"linear_int8_fp4", linear_int8_case<WeightFormat::kFP4>, 5e-13, 5e-6},
+    {"linear_int8_fp8", linear_int8_case<WeightFormat::kFP8>, 5e-13, 5e-6},
     // Double sums, then three roundings of 6e-8; elements up to 8 times the root mean square.
     {"rms_norm", rms_norm_case, 5e-14, 3e-6},
     {"head_norm", head_norm_case<Rounding::kNone>, 5e-14, 3e-6},

@@ -7,6 +7,7 @@
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/ops.h"
 #include "kernels/ref/ref_ops.h"
+#include "quant/float_formats.h"
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -119,7 +120,7 @@ class Inputs {
   // A weight in the given format with random scale blocks; a slice of a taller one.
   QuantMatrix weight(int64_t rows, int64_t cols, WeightFormat format);
 
-  // A weight that has int8 products; FP4 may end in the middle of four scales.
+  // A weight that has int8 products; it may end in the middle of four scales.
   QuantMatrix int8_weight(int64_t rows, int64_t cols, WeightFormat format);
 
   static View<float, 3> as_heads(Matrix<float> m, int64_t n_heads, int64_t d) {
@@ -131,6 +132,7 @@ class Inputs {
   double uniform() { return random_uniform(seed_, 1, counter_++); }
   void fill_weights(WeightFormat format, std::vector<std::byte>& data);
   void fill_scales(QuantMatrix& w, int64_t n_blocks);
+  void fill_int8_scales(QuantMatrix& w, int64_t n_blocks);
 
   uint64_t seed_;
   uint64_t counter_ = 0;
@@ -194,24 +196,45 @@ inline QuantMatrix Inputs::weight(int64_t rows, int64_t cols, WeightFormat forma
 }
 
 inline QuantMatrix Inputs::int8_weight(int64_t rows, int64_t cols, WeightFormat format) {
-  if (format == WeightFormat::kFP4) cols -= 32 * integer(0, 3);
+  cols -= 32 * integer(0, 3);
   QuantMatrix w{.rows = rows, .cols = cols, .block_cols = 32, .format = format};
-  w.scale_cols = cols / 32;
+  if (format == WeightFormat::kFP8) {
+    w.block_rows = one_of<int64_t>({1, 3, 32, 128});
+    w.block_cols = one_of<int64_t>({32, 64, 128});
+  }
   std::vector<std::byte>& data = bytes_.emplace_back(static_cast<size_t>(rows * w.row_bytes()));
-  for (std::byte& byte : data) byte = static_cast<std::byte>(bits() & 0xFF);
+  fill_weights(format, data);
+  // Rows of small codes, where the range of FP8 ends.
+  for (int64_t r = 0; format == WeightFormat::kFP8 && r < rows; r += integer(1, 8)) {
+    const auto bits_kept = static_cast<std::byte>(one_of<int>({0x80, 0x83, 0x9F, 0xBF}));
+    for (int64_t i = 0; i < cols; ++i) data[static_cast<size_t>(r * cols + i)] &= bits_kept;
+  }
   w.data = data.data();
-  std::vector<std::byte>& scales = bytes_.emplace_back(static_cast<size_t>(rows * w.scale_cols));
-  for (std::byte& scale : scales) {
+  w.scale_cols = (cols + w.block_cols - 1) / w.block_cols;
+  fill_int8_scales(w, (rows + w.block_rows - 1) / w.block_rows * w.scale_cols);
+  const int64_t first = size("first_row", coin() ? integer(0, rows - 1) : 0);
+  return w.slice_rows(first, rows - first);
+}
+
+inline void Inputs::fill_int8_scales(QuantMatrix& w, int64_t n_blocks) {
+  const bool wide = w.format == WeightFormat::kFP8 && coin();
+  w.scale_format = wide ? ScaleFormat::kF32 : ScaleFormat::kE8M0;
+  std::vector<std::byte>& scales =
+      bytes_.emplace_back(static_cast<size_t>(n_blocks * scale_bytes(w.scale_format)));
+  for (int64_t i = 0; i < n_blocks; ++i) {
     // Hostile ones stop short of scales with which single weights overflow: sums of integers do
     // not.
     const bool hostile = values_ == Values::kHostile && integer(0, 20) == 0;
     const auto any = static_cast<uint8_t>(bits() & 0xFF);
-    scale = static_cast<std::byte>(!hostile ? 122 + any % 9 : any > 251 ? 255 : any);
+    const uint8_t e8m0 = !hostile ? 122 + any % 9 : any > 240 ? 255 : any;
+    const float f32 = e8m0_to_float(e8m0) * (wide ? 1.37f : 1.0f);
+    if (wide) {
+      std::memcpy(&scales[static_cast<size_t>(i * 4)], &f32, sizeof(f32));
+    } else {
+      scales[static_cast<size_t>(i)] = static_cast<std::byte>(e8m0);
+    }
   }
   w.scales = scales.data();
-  w.scale_format = ScaleFormat::kE8M0;
-  const int64_t first = size("first_row", coin() ? integer(0, rows - 1) : 0);
-  return w.slice_rows(first, rows - first);
 }
 
 inline void Inputs::fill_weights(WeightFormat format, std::vector<std::byte>& data) {
@@ -257,7 +280,7 @@ struct NamedOps {
 class AllOps {
  public:
   AllOps() : ref_(make_ref_ops()) {
-    for (const Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Vnni}) {
+    for (const Isa isa : kAllIsas) {
       if (!isa_supported(isa)) continue;
       for (ThreadPool& pool : pools_) {
         Ops& ops = *owned_.emplace_back(make_cpu_ops(pool, isa));

@@ -47,7 +47,7 @@ done
 for n in 1 3; do
   logits --mtp --threads $n -o "$work/part" && same "$n threads" "$work/whole" "$work/part"
 done
-for isa in scalar avx2 avx512 avx512_vnni; do  # sets that this machine lacks say so
+for isa in scalar avx2 avx2_vnni avx512 avx512_vnni; do  # sets that this machine lacks say so
   "$dsv4" logits -m "$source/tests/golden/t3" --ids "$ids" --numerics fast -o "$work/best" || fail "fast"
   "$dsv4" logits -m "$source/tests/golden/t3" --ids "$ids" --numerics fast --isa $isa -o "$work/part" 2>"$work/err" &&
     same "instruction set $isa" "$work/best" "$work/part" || grep -q "this machine has no" "$work/err" || fail "--isa $isa"

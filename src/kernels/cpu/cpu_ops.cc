@@ -17,6 +17,8 @@ const KernelTable& kernel_table(Isa isa) {
       return kernel_table_avx512_vnni();
     case Isa::kAvx512:
       return kernel_table_avx512();
+    case Isa::kAvx2Vnni:
+      return kernel_table_avx2_vnni();
     case Isa::kAvx2:
       return kernel_table_avx2();
     case Isa::kScalar:
@@ -28,19 +30,23 @@ const KernelTable& kernel_table(Isa isa) {
 }  // namespace
 
 std::string_view isa_name(Isa isa) {
-  constexpr std::string_view kNames[] = {"scalar", "avx2", "avx512", "avx512_vnni"};
+  constexpr std::string_view kNames[] = {"scalar", "avx2", "avx2_vnni", "avx512", "avx512_vnni"};
   return kNames[static_cast<size_t>(isa)];
 }
 
 bool isa_supported(Isa isa) {
 #if defined(__x86_64__)
   if (isa == Isa::kAvx512Vnni) {
-    return isa_supported(Isa::kAvx512) && __builtin_cpu_supports("avx512vnni");
+    return isa_supported(Isa::kAvx512) && __builtin_cpu_supports("avx512vnni") &&
+           __builtin_cpu_supports("avx512vbmi");
   }
   if (isa == Isa::kAvx512) {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("bmi2");
+  }
+  if (isa == Isa::kAvx2Vnni) {
+    return isa_supported(Isa::kAvx2) && __builtin_cpu_supports("avxvnni");
   }
   if (isa == Isa::kAvx2) {
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
@@ -51,10 +57,11 @@ bool isa_supported(Isa isa) {
 }
 
 Isa best_isa() {
-  for (const Isa isa : {Isa::kAvx512Vnni, Isa::kAvx512, Isa::kAvx2}) {
-    if (isa_supported(isa)) return isa;
+  Isa best = Isa::kScalar;
+  for (const Isa isa : kAllIsas) {
+    if (isa_supported(isa)) best = isa;
   }
-  return Isa::kScalar;
+  return best;
 }
 
 std::unique_ptr<Ops> make_cpu_ops(ThreadPool& pool, Isa isa) {

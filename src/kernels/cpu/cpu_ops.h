@@ -10,10 +10,13 @@
 
 namespace dsv4 {
 
-// Which build of kernels-inl.h runs. All give the same bits.
-enum class Isa { kScalar, kAvx2, kAvx512, kAvx512Vnni };
+// Which build of kernels-inl.h runs. All give the same bits. The last has AVX-512 with VNNI and
+// VBMI: Ice Lake, Zen 4 and later.
+enum class Isa { kScalar, kAvx2, kAvx2Vnni, kAvx512, kAvx512Vnni };
+inline constexpr Isa kAllIsas[] = {Isa::kScalar, Isa::kAvx2, Isa::kAvx2Vnni, Isa::kAvx512,
+                                   Isa::kAvx512Vnni};
 
-// "scalar", "avx2", "avx512", "avx512_vnni".
+// "scalar", "avx2", "avx2_vnni", "avx512", "avx512_vnni".
 std::string_view isa_name(Isa isa);
 
 // The best one that this machine supports.

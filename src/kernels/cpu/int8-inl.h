@@ -70,24 +70,37 @@ DSV4_INLINE I32 round_to_int(F32 v) {
   return (I32)as_bits(v + kMagic) - 0x4B400000;
 }
 
+DSV4_INLINE int32_t sum_lanes(I32 v) {
+  int32_t sum = 0;
+#pragma GCC unroll 16
+  for (int64_t i = 0; i < kLanes; ++i) sum += v[i];
+  return sum;
+}
+
 static void quantize_int8(const float* x, int64_t cols, bool even_odd, int8_t* values,
                           float* scales, int32_t* sums) {
+  using Narrow [[gnu::vector_size(kLanes)]] = int8_t;
+  using I8x32 [[gnu::vector_size(32)]] = int8_t;
   for (int64_t begin = 0; begin < cols; begin += kInt8Block) {
     const BlockScale scale = block_scale(x + begin);
     scales[begin / kInt8Block] = scale.scale;
-    int32_t block[kInt8Block] = {};
+    I8x32 block = {};
+    int32_t sum[2] = {};
     if (scale.inverse != 0) {
+#pragma GCC unroll 8
       for (int64_t k = 0; k < kInt8Block; k += kLanes) {
         const I32 v = round_to_int(load(x + begin + k) * scale.inverse);
-        std::memcpy(block + k, &v, sizeof(v));
+        const Narrow narrow = __builtin_convertvector(v, Narrow);
+        std::memcpy(reinterpret_cast<int8_t*>(&block) + k, &narrow, sizeof(narrow));
+        sum[k / kSumCols] += sum_lanes(v);
       }
     }
-    int32_t sum[2] = {};
-    for (int64_t k = 0; k < kInt8Block; ++k) {
-      const int64_t place = even_odd ? k % 2 * 16 + k / 2 : k;
-      values[begin + place] = static_cast<int8_t>(block[k]);
-      sum[k / kSumCols] += block[k];
+    if (even_odd) {
+      block = __builtin_shufflevector(block, block, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24,
+                                      26, 28, 30, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27,
+                                      29, 31);
     }
+    std::memcpy(values + begin, &block, sizeof(block));
     std::memcpy(sums + begin / kSumCols, sum, sizeof(sum));
   }
 }
@@ -138,7 +151,8 @@ DSV4_INLINE void multiply_tile(const Panel& panel, int64_t place, int64_t col, i
         std::memcpy(&four, values + t * x.cols + q * 4, sizeof(four));
         const I32 b = I32{} + four;
 #pragma GCC unroll 2
-        for (int v = 0; v < kVectors; ++v) dots[t][v] = dot_bytes(dots[t][v], w[v], b);
+        for (int v = 0; v < kVectors; ++v)
+          dots[t][v] = dot_bytes<Format::kLargest>(dots[t][v], w[v], b);
       }
     }
 #pragma GCC unroll 8
@@ -190,7 +204,7 @@ DSV4_INLINE void prefetch_part(const std::byte* next, int64_t n_bytes, int64_t c
                                int64_t cols) {
   const int64_t end = n_bytes * (col + n_cols) / cols;
   for (int64_t byte = n_bytes * col / cols; byte < end; byte += 64) {
-    __builtin_prefetch(next + byte);
+    __builtin_prefetch(next + byte, 0, 2);
   }
 }
 
@@ -242,8 +256,8 @@ struct TokenSink {
     I32 other = {};  // two chains of sums hide the latency of a product
 #pragma GCC unroll 8
     for (int64_t q = 0; q < kQuads; q += 2) {
-      dot = dot_bytes(dot, quads[q], four(group * kQuads + q));
-      other = dot_bytes(other, quads[q + 1], four(group * kQuads + q + 1));
+      dot = dot_bytes<Format::kLargest>(dot, quads[q], four(group * kQuads + q));
+      other = dot_bytes<Format::kLargest>(other, quads[q + 1], four(group * kQuads + q + 1));
     }
     total = fma(to_float(dot + other), scale * x_scale(group), total);
   }
@@ -317,6 +331,8 @@ static void linear_int8(const Int8Block& x, int64_t n, const QuantMatrix& w, int
   switch (w.format) {
     case WeightFormat::kFP4:
       return linear_int8_of<Fp4Panel>(x, n, w, row_begin, row_end, y, y_stride);
+    case WeightFormat::kFP8:
+      return linear_int8_of<Fp8Panel>(x, n, w, row_begin, row_end, y, y_stride);
     default:
       return;  // Ops::linear_int8 has checked the format
   }

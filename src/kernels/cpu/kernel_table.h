@@ -40,6 +40,7 @@ struct KernelTable {
 
 const KernelTable& kernel_table_scalar();
 const KernelTable& kernel_table_avx2();
+const KernelTable& kernel_table_avx2_vnni();
 const KernelTable& kernel_table_avx512();
 const KernelTable& kernel_table_avx512_vnni();
 

@@ -1,7 +1,7 @@
 // Weights as small integers, in the order that integer products want: kLanes rows side by side, in
 // each lane four neighbouring columns of one row (a quad). With every group of columns come the
 // scale, and where the format has one the minimum, of each row:
-//   weight = scale * (integer - kOffset) + minimum
+//   weight = scale * (integer - kOffset) + minimum,  0 <= integer <= kLargest
 // One unpacker for each format, written once for all instruction sets. It hands group by group to
 // a sink: put(group, quads, scale) or put(group, quads, scale, minimum), groups counted from `col`.
 #pragma once
@@ -56,6 +56,7 @@ constexpr uint8_t kDoubledE2m1[16] = {12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10
 struct Fp4Panel {
   static constexpr int64_t kGroup = 32;
   static constexpr int32_t kOffset = 12;
+  static constexpr int kLargest = 24;
   static constexpr bool kHasMinimum = false;
 
   template <typename Sink>
@@ -92,6 +93,125 @@ struct Fp4Panel {
       quads[q + 4] = look_up_bytes(kDoubledE2m1, words[q] >> 4 & 0x0F0F0F0F);
     }
     sink.put(g, quads, half_of_e8m0(exponents));
+  }
+};
+
+// value / 2^shift to the nearest, ties to even.
+constexpr int shift_to_nearest(int value, int shift) {
+  const int doubled = 2 * value >> shift;
+  const bool tie = doubled % 2 == 1 && doubled << shift == 2 * value;
+  return tie ? (doubled / 2 + 1) / 2 * 2 : (doubled + 1) / 2;
+}
+
+// 128 plus the integer of an FP8 code (below) by exponent and mantissa, from the exponent that is 7
+// less than the largest of the group on.
+struct Fp8Integers {
+  uint8_t biased[64] = {};
+
+  constexpr Fp8Integers() {
+    for (int i = 0; i < 64; ++i) {
+      biased[i] = static_cast<uint8_t>(128 + shift_to_nearest((8 + i % 8) * 8, 7 - i / 8));
+    }
+  }
+};
+constexpr Fp8Integers kFp8Integers;
+
+// FP8 (E4M3) with block scales. Each 32 codes of a row become integers of 7 bits in units of 2^-6
+// of the power of two in the largest: exact down to an eighth of that, to the nearest below.
+struct Fp8Panel {
+  static constexpr int64_t kGroup = 32;
+  static constexpr int32_t kOffset = 128;
+  static constexpr int kLargest = 248;
+  static constexpr bool kHasMinimum = false;
+
+  template <typename Sink>
+  DSV4_INLINE void unpack(const QuantMatrix& w, const RowSet& rows, int64_t col, int64_t n_cols,
+                          Sink& sink) {
+    const int64_t n_groups = n_cols / kGroup;
+    int64_t block = col / w.block_cols;
+    F32 scale = block_scales(w, rows, block);
+    const auto put = [&](int64_t g, const U32* codes) {
+      if (col + g * kGroup == (block + 1) * w.block_cols) scale = block_scales(w, rows, ++block);
+      U32 quads[8];
+      const F32 unit = to_integers(codes, quads);
+      sink.put(g, quads, unit * scale);
+    };
+    U32 codes[16];
+    int64_t g = 0;
+    for (; g + 2 <= n_groups; g += 2) {
+      load_lines(rows.at, col + g * kGroup, codes);
+      put(g, codes);
+      put(g + 1, codes + 8);
+    }
+    if (g == n_groups) return;
+    for (int part = 0; part < 2; ++part) {
+      U32 words[4];
+      load_words(rows.at, col + g * kGroup + 16 * part, words);
+      std::memcpy(codes + 4 * part, words, sizeof(words));
+    }
+    put(g, codes);
+  }
+
+  DSV4_INLINE F32 block_scales(const QuantMatrix& w, const RowSet& rows, int64_t block_col) {
+    const auto load_one = [&](int64_t index) {
+      if (w.scale_format == ScaleFormat::kE8M0) {
+        return e8m0_to_float(static_cast<uint8_t>(rows.scale_base[index]));
+      }
+      float scale;
+      std::memcpy(&scale, rows.scale_base + index * 4, sizeof(scale));
+      return scale;
+    };
+    if (rows.scale_offsets[kLanes - 1] == 0) return F32{} + load_one(block_col);
+    F32 scales;
+    for (int64_t r = 0; r < kLanes; ++r) scales[r] = load_one(rows.scale_offsets[r] + block_col);
+    return scales;
+  }
+
+  // Codes to integers plus 128; returns their units.
+  DSV4_INLINE F32 to_integers(const U32* codes, U32 (&quads)[8]) {
+    U8 largest = {};
+#pragma GCC unroll 8
+    for (int q = 0; q < 8; ++q) {
+      const U8 magnitude = (U8)(codes[q] & 0x7F7F7F7F);
+      largest = magnitude > largest ? magnitude : largest;
+    }
+    largest = max_of_quad(largest);
+    const U32 exponent = (U32)largest >> 3 & 0x0F;
+    if (any((U32)(exponent < 8))) return to_integers_slowly(codes, largest, quads);
+    const U8 lowest = (U8)((U32)largest & 0x78787878) - 56;  // first code of the table
+#pragma GCC unroll 8
+    for (int q = 0; q < 8; ++q) {
+      const U8 code = (U8)codes[q];
+      const U8 magnitude = (U8)((U32)code & 0x7F7F7F7F);
+      const U8 biased = look_up_64(kFp8Integers.biased, subtract_saturating(magnitude, lowest));
+      quads[q] = (U32)((I8)code < 0 ? U8{} - biased : biased);
+    }
+    return units(exponent, (U32)largest);
+  }
+
+  // 2^-6 of the power of two that the exponent means; NaN where the largest code is.
+  DSV4_INLINE F32 units(U32 exponent, U32 largest) {
+    const U32 nan = (U32)((largest & 0x7F) == 0x7F) & 0x7FC00000;
+    return as_float((exponent + (127 - 7 - 6)) << 23 | nan);
+  }
+
+  // With codes below the smallest normal one, whose exponent counts as 1.
+  [[gnu::noinline]] static F32 to_integers_slowly(const U32* codes, U8 largest, U32 (&quads)[8]) {
+    U32 exponent = (U32)largest >> 3 & 0x0F;
+    exponent = exponent < 1 ? U32{} + 1 : exponent;
+    for (int i = 0; i < 32; ++i) {
+      const U32 code = codes[i / 4] >> (8 * (i % 4));
+      for (int64_t r = 0; r < kLanes; ++r) {
+        const int e = code[r] >> 3 & 0x0F;
+        const int mantissa = static_cast<int>(code[r] & 7) + (e > 0 ? 8 : 0);
+        const int shift = static_cast<int>(exponent[r]) - (e > 0 ? e : 1);
+        const int integer = shift_to_nearest(mantissa * 8, shift);
+        const int biased = 128 + ((code[r] & 0x80) != 0 ? -integer : integer);
+        quads[i / 4][r] = (i % 4 == 0 ? 0 : quads[i / 4][r]) | static_cast<uint32_t>(biased)
+                                                                   << (8 * (i % 4));
+      }
+    }
+    return units(exponent, (U32)largest);
   }
 };
 

@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #if defined(__SSE2__)
 #include <immintrin.h>
@@ -35,6 +36,8 @@ inline constexpr int64_t kLanes = 4;
 using F32 [[gnu::vector_size(kLanes * 4)]] = float;
 using U32 [[gnu::vector_size(kLanes * 4)]] = uint32_t;
 using I32 [[gnu::vector_size(kLanes * 4)]] = int32_t;
+using U8 [[gnu::vector_size(kLanes * 4)]] = uint8_t;
+using I8 [[gnu::vector_size(kLanes * 4)]] = int8_t;
 using F32x8 [[gnu::vector_size(32)]] = float;
 using F32x4 [[gnu::vector_size(16)]] = float;
 
@@ -150,18 +153,86 @@ DSV4_INLINE U32 look_up_bytes(const uint8_t* table, U32 bytes) {
 #endif
 }
 
-// c + the product of four unsigned bytes of `a` with four signed bytes of `b`, summed, in each
-// lane.
+// Entry of a table of 64 bytes for each byte, all of which are below 64.
+DSV4_INLINE U8 look_up_64(const uint8_t* table, U8 bytes) {
+#if defined(__AVX512VBMI__)
+  return (U8)_mm512_maskz_permutexvar_epi8(~__mmask64{0}, (__m512i)bytes,
+                                           _mm512_loadu_si512(table));
+#elif defined(__AVX512BW__)
+  const auto entries = [&](int i) {
+    const __m128i part = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table) + i);
+    return _mm512_maskz_broadcast_i32x4(kAllLanes, part);
+  };
+  const auto index = (__m512i)bytes;
+  const __mmask64 odd = _mm512_test_epi8_mask(index, _mm512_set1_epi8(16));
+  const __mmask64 high = _mm512_test_epi8_mask(index, _mm512_set1_epi8(32));
+  __m512i low_half = _mm512_shuffle_epi8(entries(0), index);
+  __m512i high_half = _mm512_shuffle_epi8(entries(2), index);
+  low_half = _mm512_mask_shuffle_epi8(low_half, odd, entries(1), index);
+  high_half = _mm512_mask_shuffle_epi8(high_half, odd, entries(3), index);
+  return (U8)_mm512_mask_mov_epi8(low_half, high, high_half);
+#elif defined(__AVX2__)
+  const auto entries = [&](int i) {
+    const __m128i part = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table) + i);
+    return _mm256_broadcastsi128_si256(part);
+  };
+  const auto index = (__m256i)bytes;
+  const auto odd = (__m256i)(U8)((U8)((bytes & 16) == 16));
+  const auto high = (__m256i)(U8)((U8)((bytes & 32) == 32));
+  const __m256i low_half = _mm256_blendv_epi8(_mm256_shuffle_epi8(entries(0), index),
+                                              _mm256_shuffle_epi8(entries(1), index), odd);
+  const __m256i high_half = _mm256_blendv_epi8(_mm256_shuffle_epi8(entries(2), index),
+                                               _mm256_shuffle_epi8(entries(3), index), odd);
+  return (U8)_mm256_blendv_epi8(low_half, high_half, high);
+#else
+  for (int64_t i = 0; i < kLanes * 4; ++i) bytes[i] = table[bytes[i]];
+  return bytes;
+#endif
+}
+
+// a - b, or 0 where b is larger.
+DSV4_INLINE U8 subtract_saturating(U8 a, U8 b) {
+#if defined(__AVX512BW__)
+  return (U8)_mm512_subs_epu8((__m512i)a, (__m512i)b);
+#elif defined(__AVX2__)
+  return (U8)_mm256_subs_epu8((__m256i)a, (__m256i)b);
+#else
+  return a > b ? a - b : U8{};
+#endif
+}
+
+// The largest byte of each lane, in all of its bytes.
+DSV4_INLINE U8 max_of_quad(U8 v) {
+  const U8 halves = (U8)((U32)v >> 16 | (U32)v << 16);
+  v = v > halves ? v : halves;
+  const U8 bytes = (U8)(((U32)v >> 8 & 0x00FF00FF) | ((U32)v & 0x00FF00FF) << 8);
+  return v > bytes ? v : bytes;
+}
+
+// c + the product of four unsigned bytes of `a`, all at most kMax, with four signed bytes of `b`,
+// summed, in each lane. kMax tells whether sums of two products fit into 16 bits.
+template <int kMax>
 DSV4_INLINE I32 dot_bytes(I32 c, U32 a, I32 b) {
+  [[maybe_unused]] constexpr bool kFits = kMax * 128 * 2 < 32768;
 #if defined(__AVX512VNNI__)
   return (I32)_mm512_dpbusd_epi32((__m512i)c, (__m512i)a, (__m512i)b);
 #elif defined(__AVX512BW__)
+  if (kFits) {
+    const __m512i pairs = _mm512_maddubs_epi16((__m512i)a, (__m512i)b);
+    return c + (I32)_mm512_madd_epi16(pairs, _mm512_set1_epi16(1));
+  }
   const __m512i even = _mm512_madd_epi16((__m512i)(a & 0x00FF00FF),
                                          _mm512_srai_epi16(_mm512_slli_epi16((__m512i)b, 8), 8));
   const __m512i odd =
       _mm512_madd_epi16(_mm512_srli_epi16((__m512i)a, 8), _mm512_srai_epi16((__m512i)b, 8));
   return c + (I32)even + (I32)odd;
+#elif defined(__AVXVNNI__)
+  return (I32)_mm256_dpbusd_avx_epi32((__m256i)c, (__m256i)a, (__m256i)b);
 #elif defined(__AVX2__)
+  if (kFits) {
+    const __m256i pairs = _mm256_maddubs_epi16((__m256i)a, (__m256i)b);
+    return c + (I32)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+  }
   const __m256i even = _mm256_madd_epi16((__m256i)(a & 0x00FF00FF),
                                          _mm256_srai_epi16(_mm256_slli_epi16((__m256i)b, 8), 8));
   const __m256i odd =
@@ -260,6 +331,53 @@ DSV4_INLINE void load_words(const std::byte* const* rows, int64_t offset, U32 (&
     return bytes;
   };
   for (int q = 0; q < 4; ++q) out[q] = U32{word(0, q), word(1, q), word(2, q), word(3, q)};
+#endif
+}
+
+// out[q], lane r = bytes 4q .. 4q + 3 of the 64 bytes at rows[r]. Rows that lie 4 KiB apart share
+// the few places of one line in the first cache, so AVX-512 takes each line whole, once.
+DSV4_INLINE void load_lines(const std::byte* const* rows, int64_t offset, U32 (&out)[16]) {
+#if defined(__AVX512F__)
+  const auto line_of = [&](int r) { return _mm512_loadu_si512(rows[r] + offset); };
+  __m512i quarter[4][4];  // [i][j]: words 4 j + i of rows 4 k .. 4 k + 3 in part k
+#pragma GCC unroll 4
+  for (int k = 0; k < 4; ++k) {
+    const __m512i low01 =
+        _mm512_maskz_unpacklo_epi32(kAllLanes, line_of(4 * k), line_of(4 * k + 1));
+    const __m512i high01 =
+        _mm512_maskz_unpackhi_epi32(kAllLanes, line_of(4 * k), line_of(4 * k + 1));
+    const __m512i low23 =
+        _mm512_maskz_unpacklo_epi32(kAllLanes, line_of(4 * k + 2), line_of(4 * k + 3));
+    const __m512i high23 =
+        _mm512_maskz_unpackhi_epi32(kAllLanes, line_of(4 * k + 2), line_of(4 * k + 3));
+    // Part p of these has words 4 p + i of the four rows.
+    quarter[0][k] = _mm512_maskz_unpacklo_epi64(kAllPairs, low01, low23);
+    quarter[1][k] = _mm512_maskz_unpackhi_epi64(kAllPairs, low01, low23);
+    quarter[2][k] = _mm512_maskz_unpacklo_epi64(kAllPairs, high01, high23);
+    quarter[3][k] = _mm512_maskz_unpackhi_epi64(kAllPairs, high01, high23);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    const auto shuffle = [](__m512i a, __m512i b, auto parts) {
+      return _mm512_maskz_shuffle_i32x4(kAllLanes, a, b, decltype(parts)::value);
+    };
+    using Even = std::integral_constant<int, 0x88>;
+    using Odd = std::integral_constant<int, 0xDD>;
+    const __m512i even01 = shuffle(quarter[i][0], quarter[i][1], Even{});
+    const __m512i even23 = shuffle(quarter[i][2], quarter[i][3], Even{});
+    const __m512i odd01 = shuffle(quarter[i][0], quarter[i][1], Odd{});
+    const __m512i odd23 = shuffle(quarter[i][2], quarter[i][3], Odd{});
+    out[i] = (U32)shuffle(even01, even23, Even{});
+    out[8 + i] = (U32)shuffle(even01, even23, Odd{});
+    out[4 + i] = (U32)shuffle(odd01, odd23, Even{});
+    out[12 + i] = (U32)shuffle(odd01, odd23, Odd{});
+  }
+#else
+  for (int part = 0; part < 4; ++part) {
+    U32 words[4];
+    load_words(rows, offset + 16 * part, words);
+    for (int i = 0; i < 4; ++i) out[4 * part + i] = words[i];
+  }
 #endif
 }
 

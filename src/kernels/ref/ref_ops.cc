@@ -23,6 +23,27 @@ int64_t int8_place(int64_t i, ColumnOrder order) {
   return order == ColumnOrder::kNatural ? i : i / 32 * 32 + i % 2 * 16 + i % 32 / 2;
 }
 
+// FP8 weights as the multiples of 2^-6 of the power of two in the largest of 32, to the nearest.
+// Powers below that of the smallest normal code count as that.
+void round_to_int8_weights(const QuantMatrix& w, int64_t r, std::vector<float>& row) {
+  for (int64_t begin = 0; begin < w.cols; begin += 32) {
+    const float scale = w.scale(r, begin);
+    float largest = 0x1p-6f;
+    bool finite = true;
+    for (int64_t i = begin; i < begin + 32; ++i) {
+      const float code = e4m3_to_float(static_cast<uint8_t>(w.data[r * w.row_bytes() + i]));
+      row[static_cast<size_t>(i)] = code;
+      largest = std::max(largest, std::fabs(code));
+      finite = finite && std::isfinite(code);
+    }
+    const float unit = finite ? std::ldexp(1.0f, std::ilogb(largest) - 6) : NAN;
+    for (int64_t i = begin; i < begin + 32; ++i) {
+      float& value = row[static_cast<size_t>(i)];
+      value = std::nearbyint(value / unit) * unit * scale;
+    }
+  }
+}
+
 }  // namespace
 
 void RefOps::do_linear(Matrix<const float> x, const QuantMatrix& w, Matrix<float> y) {
@@ -63,6 +84,7 @@ void RefOps::do_linear_int8(const Int8Rows& x, const QuantMatrix& w, Matrix<floa
   std::vector<float> row(static_cast<size_t>(w.cols));
   for (int64_t r = 0; r < w.rows; ++r) {
     w.decode(r, 0, w.cols, row.data());
+    if (w.format == WeightFormat::kFP8) round_to_int8_weights(w, r, row);
     for (int64_t t = 0; t < y.size(0); ++t) {
       double sum = 0;
       for (int64_t i = 0; i < w.cols; ++i) {
