@@ -12,6 +12,14 @@ namespace {
 
 DSV4_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
+DSV4_INLINE F32 decode_f32(const std::byte* data) {
+  F32 v;
+  std::memcpy(&v, data, sizeof(v));
+  return v;
+}
+
+DSV4_INLINE F32 decode_f16(const std::byte* data) { return half_to_float(load_u16(data)); }
+
 DSV4_INLINE F32 decode_bf16(const std::byte* data) { return as_float(load_u16(data) << 16); }
 
 DSV4_INLINE F32 decode_e4m3(const std::byte* data) {
@@ -62,10 +70,11 @@ static void decode_row(const QuantMatrix& w, int64_t row, int64_t begin, int64_t
   const int64_t n_fast = grouped && begin % kGroup == 0 ? n / kGroup * kGroup : 0;
   if (n_fast > 0) {
     switch (w.format) {
+      case WeightFormat::kF16:
+        decode_blocks<16>(w, row, begin, n_fast, data, decode_f16, out);
+        break;
       case WeightFormat::kBF16:
-        for (int64_t k = 0; k < n_fast; k += kLanes) {
-          store(out + k, decode_bf16(data + (begin + k) * 2));
-        }
+        decode_blocks<16>(w, row, begin, n_fast, data, decode_bf16, out);
         break;
       case WeightFormat::kFP8:
         decode_blocks<8>(w, row, begin, n_fast, data, decode_e4m3, out);
@@ -74,7 +83,6 @@ static void decode_row(const QuantMatrix& w, int64_t row, int64_t begin, int64_t
         decode_blocks<4>(w, row, begin, n_fast, data, decode_e2m1, out);
         break;
       case WeightFormat::kF32:
-      case WeightFormat::kF16:
         w.decode(row, begin, n, out);
         return;
     }

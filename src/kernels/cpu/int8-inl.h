@@ -239,61 +239,81 @@ struct PanelSink {
   }
 };
 
-// Multiplies unpacked weights with one token at once.
-template <typename Format>
+// Multiplies unpacked weights with a few tokens at once, without a panel. Tokens behind the last
+// one repeat it.
+template <typename Format, int kTokens>
 struct TokenSink {
   static constexpr int64_t kQuads = Format::kGroup / 4;
+  static constexpr int64_t kSums = Format::kGroup / kSumCols;  // stored ones of a group
 
-  const int8_t* values;
-  const float* scales;
-  const int32_t* sums;
-  F32 total = {};
+  const int8_t* values[kTokens];
+  const float* scales[kTokens];
+  const int32_t* sums[kTokens];
+  F32 totals[kTokens] = {};
 
-  explicit TokenSink(const Int8Block& x) : values(x.values), scales(x.scales), sums(x.sums) {}
+  TokenSink(const Int8Block& x, int64_t n) {
+    for (int64_t t = 0; t < kTokens; ++t) {
+      const int64_t first = smaller(t, n - 1) * x.cols;
+      values[t] = x.values + first;
+      scales[t] = x.scales + first / kInt8Block;
+      sums[t] = x.sums + first / kSumCols;
+    }
+  }
+
+  void advance(int64_t n_cols) {
+    for (int64_t t = 0; t < kTokens; ++t) {
+      values[t] += n_cols;
+      scales[t] += n_cols / kInt8Block;
+      sums[t] += n_cols / kSumCols;
+    }
+  }
 
   DSV4_INLINE_MEMBER void put(int64_t group, const U32 (&quads)[kQuads], F32 scale) {
-    I32 dot = I32{} - Format::kOffset * sum_of(group);
-    I32 other = {};  // two chains of sums hide the latency of a product
 #pragma GCC unroll 8
-    for (int64_t q = 0; q < kQuads; q += 2) {
-      dot = dot_bytes<Format::kLargest>(dot, quads[q], four(group * kQuads + q));
-      other = dot_bytes<Format::kLargest>(other, quads[q + 1], four(group * kQuads + q + 1));
+    for (int t = 0; t < kTokens; ++t) {
+      const int8_t* at = values[t] + group * Format::kGroup;
+      I32 dot = I32{} - Format::kOffset * sum_of(t, group);
+      I32 other = {};  // two chains of sums hide the latency of a product
+#pragma GCC unroll 8
+      for (int64_t q = 0; q < kQuads; q += 2) {
+        dot = dot_bytes<Format::kLargest>(dot, quads[q], four(at + 4 * q));
+        other = dot_bytes<Format::kLargest>(other, quads[q + 1], four(at + 4 * q + 4));
+      }
+      totals[t] = fma(to_float(dot + other), scale * x_scale(t, group), totals[t]);
     }
-    total = fma(to_float(dot + other), scale * x_scale(group), total);
   }
   DSV4_INLINE_MEMBER void put(int64_t group, const U32 (&quads)[kQuads], F32 scale, F32 minimum) {
     put(group, quads, scale);
-    total = fma(minimum, F32{} + x_scale(group) * static_cast<float>(sum_of(group)), total);
-  }
-  void advance(int64_t n_cols) {
-    values += n_cols;
-    scales += n_cols / kInt8Block;
-    sums += n_cols / kSumCols;
+#pragma GCC unroll 8
+    for (int t = 0; t < kTokens; ++t) {
+      const float sum = x_scale(t, group) * static_cast<float>(sum_of(t, group));
+      totals[t] = fma(minimum, F32{} + sum, totals[t]);
+    }
   }
 
  private:
-  DSV4_INLINE_MEMBER I32 four(int64_t quad) const {
+  DSV4_INLINE_MEMBER static I32 four(const int8_t* at) {
     int32_t bytes;
-    std::memcpy(&bytes, values + quad * 4, sizeof(bytes));
+    std::memcpy(&bytes, at, sizeof(bytes));
     return I32{} + bytes;
   }
-  DSV4_INLINE_MEMBER int32_t sum_of(int64_t group) const {
-    if (Format::kGroup == kSumCols) return sums[group];
-    return sums[2 * group] + sums[2 * group + 1];
+  DSV4_INLINE_MEMBER int32_t sum_of(int t, int64_t group) const {
+    const int32_t* at = sums[t] + group * kSums;
+    return kSums == 1 ? at[0] : at[0] + at[1];
   }
-  DSV4_INLINE_MEMBER float x_scale(int64_t group) const {
-    return scales[group * Format::kGroup / kInt8Block];
+  DSV4_INLINE_MEMBER float x_scale(int t, int64_t group) const {
+    return scales[t][kSums == 1 ? group / 2 : group];
   }
 };
 
-// One token: the weights are used as they are unpacked.
-template <typename Format>
-static void linear_int8_token(const Int8Block& x, const QuantMatrix& w, int64_t row_begin,
-                              int64_t row_end, float* y) {
+// Up to kTokens tokens: the weights are used as they are unpacked.
+template <typename Format, int kTokens>
+static void linear_int8_few(const Int8Block& x, int64_t n, const QuantMatrix& w, int64_t row_begin,
+                            int64_t row_end, float* y, int64_t y_stride) {
   const int64_t row_bytes = w.row_bytes();
   for (int64_t row = row_begin; row < row_end; row += kLanes) {
     const RowSet rows(w, row_bytes, row);
-    TokenSink<Format> sink(x);
+    TokenSink<Format, kTokens> sink(x, n);
     const int64_t n_next = smaller(kLanes, row_end - row - kLanes);
     for (int64_t col = 0; col < w.cols; col += kPanelCols) {
       const int64_t n_cols = smaller(kPanelCols, w.cols - col);
@@ -301,14 +321,17 @@ static void linear_int8_token(const Int8Block& x, const QuantMatrix& w, int64_t 
       Format::unpack(w, rows, col, n_cols, sink);
       sink.advance(n_cols);
     }
-    store_partial(y + row, sink.total, row_end - row);
+    for (int64_t t = 0; t < n; ++t) {
+      store_partial(y + t * y_stride + row, sink.totals[t], row_end - row);
+    }
   }
 }
 
 template <typename Format>
 static void linear_int8_of(const Int8Block& x, int64_t n, const QuantMatrix& w, int64_t row_begin,
                            int64_t row_end, float* y, int64_t y_stride) {
-  if (n == 1) return linear_int8_token<Format>(x, w, row_begin, row_end, y);
+  if (n == 1) return linear_int8_few<Format, 1>(x, n, w, row_begin, row_end, y, y_stride);
+  if (n <= 8) return linear_int8_few<Format, 8>(x, n, w, row_begin, row_end, y, y_stride);
   Panel panel;
   const int64_t row_bytes = w.row_bytes();
   for (int64_t row = row_begin; row < row_end; row += kPanelRows) {

@@ -21,6 +21,9 @@ constexpr int64_t kGroup = 16;     // lanes of a sum; a register holds all or a 
 constexpr int64_t kTileRows = 16;  // rows of a weight decoded at a time
 constexpr int64_t kKeyBlock = 64;  // of attention's running maximum
 
+// Tokens that share the decoding of weights in registers rather than through a tile in memory.
+constexpr int64_t kFewTokens = kLanes == 16 ? 8 : 1;
+
 // Sums that fit into registers beside their operands: AVX-512 has 32 registers, others 16.
 constexpr int kTile = kLanes == 16 ? 4 : 2;
 
@@ -118,8 +121,106 @@ static void multiply_decoded(const float* tile, int64_t n_rows, int64_t n_cols, 
   }
 }
 
+// Sums in lanes to numbers, each as in dot_16: (i, i + 8) first.
+template <int kParts, int kSums>
+DSV4_INLINE void finish_sums(F32 (&sums)[kParts][kSums], float* out) {
+  F32x4 folded[kSums];
+#pragma GCC unroll 16
+  for (int i = 0; i < kSums; ++i) {
+    for (int half = kParts / 2; half > 0; half /= 2) {
+      for (int part = 0; part < half; ++part) sums[part][i] += sums[part + half][i];
+    }
+    folded[i] = fold(sums[0][i]);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < kSums; i += 4) {
+    const F32x4 four = sum_lanes(folded[i], folded[i + 1], folded[i + 2], folded[i + 3]);
+    std::memcpy(out + i, &four, sizeof(four));
+  }
+}
+
+// Weights without scales times kTokens tokens at a time, of which there are few: no tile in memory.
+// The sums are those of dot_16.
+template <int kBytes, int kRows, int kTokens, typename Decode>
+static void multiply_few(const float* x, int64_t x_stride, int64_t n, const QuantMatrix& w,
+                         int64_t row, int64_t n_rows, Decode decode, float* y, int64_t y_stride) {
+  constexpr int kParts = kGroup / kLanes;
+  const int64_t row_bytes = w.cols * kBytes;
+  const std::byte* data[kRows];
+  for (int64_t r = 0; r < kRows; ++r) data[r] = w.data + (row + smaller(r, n_rows - 1)) * row_bytes;
+  const float* tokens[kTokens];
+  for (int64_t t = 0; t < kTokens; ++t) tokens[t] = x + smaller(t, n - 1) * x_stride;
+  const std::byte* next = w.data + (row + n_rows) * row_bytes;
+  const int64_t n_next = smaller(kRows, w.rows - row - n_rows);
+  for (int64_t block = 0; block < w.cols; block += kBlock) {
+    const int64_t end = smaller(block + kBlock, w.cols);
+    F32 sums[kParts][kTokens * kRows] = {};
+    for (int64_t k = block; k < end; k += kGroup) {
+      for (int64_t byte = 0; byte < n_next * kGroup * kBytes; byte += 64) {
+        __builtin_prefetch(next + k * n_next * kBytes + byte, 0, 2);
+      }
+#pragma GCC unroll 4
+      for (int part = 0; part < kParts; ++part) {
+        F32 v[kTokens];
+#pragma GCC unroll 8
+        for (int t = 0; t < kTokens; ++t) v[t] = load(tokens[t] + k + part * kLanes);
+#pragma GCC unroll 8
+        for (int r = 0; r < kRows; ++r) {
+          const F32 weights = decode(data[r] + (k + part * kLanes) * kBytes);
+#pragma GCC unroll 8
+          for (int t = 0; t < kTokens; ++t) {
+            F32& sum = sums[part][t * kRows + r];
+            sum = fma(v[t], weights, sum);
+          }
+        }
+      }
+    }
+    alignas(64) float totals[kTokens * kRows];
+    finish_sums(sums, totals);
+    for (int64_t t = 0; t < smaller(kTokens, n); ++t) {
+      accumulate(totals + t * kRows, n_rows, block == 0, y + t * y_stride + row);
+    }
+  }
+}
+
+template <int kBytes, typename Decode>
+static void linear_few(const float* x, int64_t x_stride, int64_t n, const QuantMatrix& w,
+                       int64_t row_begin, int64_t row_end, Decode decode, float* y,
+                       int64_t y_stride) {
+  constexpr int kOneTokenRows = kLanes == 16 ? 8 : 4;  // sums that fit into registers
+  if (n == 1) {
+    for (int64_t row = row_begin; row < row_end; row += kOneTokenRows) {
+      multiply_few<kBytes, kOneTokenRows, 1>(
+          x, x_stride, 1, w, row, smaller(kOneTokenRows, row_end - row), decode, y, y_stride);
+    }
+    return;
+  }
+  for (int64_t row = row_begin; row < row_end; row += 4) {
+    for (int64_t t = 0; t < n; t += 4) {
+      multiply_few<kBytes, 4, 4>(x + t * x_stride, x_stride, n - t, w, row,
+                                 smaller(4, row_end - row), decode, y + t * y_stride, y_stride);
+    }
+  }
+}
+
 static void linear(const float* x, int64_t x_stride, int64_t n, const QuantMatrix& w,
                    int64_t row_begin, int64_t row_end, float* y, int64_t y_stride) {
+  const auto few = [&]<int kBytes>(auto decode) {
+    linear_few<kBytes>(x, x_stride, n, w, row_begin, row_end, decode, y, y_stride);
+  };
+  const bool plain = w.scale_format == ScaleFormat::kNone && w.cols > 0 && w.cols % kGroup == 0;
+  if (plain && n <= kFewTokens) {
+    switch (w.format) {
+      case WeightFormat::kF32:
+        return few.template operator()<4>(decode_f32);
+      case WeightFormat::kF16:
+        return few.template operator()<2>(decode_f16);
+      case WeightFormat::kBF16:
+        return few.template operator()<2>(decode_bf16);
+      default:
+        break;
+    }
+  }
   alignas(64) float tile[kTileRows * kBlock];
   for (int64_t row = row_begin; row < row_end; row += kTileRows) {
     const int64_t n_rows = smaller(kTileRows, row_end - row);
