@@ -82,7 +82,7 @@ static void decode_row(const QuantMatrix& w, int64_t row, int64_t begin, int64_t
       case WeightFormat::kFP4:
         decode_blocks<4>(w, row, begin, n_fast, data, decode_e2m1, out);
         break;
-      case WeightFormat::kF32:
+      default:
         w.decode(row, begin, n, out);
         return;
     }
