@@ -44,6 +44,15 @@ std::optional<ColumnOrder> int8_order(const QuantMatrix& w) {
       w.block_cols % 32 == 0 && w.cols % 32 == 0) {
     return ColumnOrder::kNatural;
   }
+  if (w.has_blocks()) return ColumnOrder::kNatural;
+  if (w.format == WeightFormat::kAwqInt4 && w.zeros != nullptr && w.block_cols % 32 == 0 &&
+      w.cols % 32 == 0 && w.scale_format == ScaleFormat::kF16 && w.scale_cols % 16 == 0 &&
+      w.first_row % 16 == 0) {
+    return ColumnOrder::kNatural;
+  }
+  if (w.format == WeightFormat::kPackedInt4 && w.block_cols % 32 == 0 && w.cols % 32 == 0) {
+    return ColumnOrder::kEvenOdd;
+  }
   return std::nullopt;
 }
 

@@ -28,6 +28,21 @@ constexpr OpEntry kOps[] = {
     // Exact sums of 32, then up to 64 float additions in order.
     {"linear_int8_fp4", linear_int8_case<WeightFormat::kFP4>, 5e-13, 5e-6},
     {"linear_int8_fp8", linear_int8_case<WeightFormat::kFP8>, 5e-13, 5e-6},
+    // With minima, sums of codes and of minima cancel in part: what is left is less exact.
+    {"linear_int8_q4_0", linear_int8_case<WeightFormat::kQ4_0>, 5e-13, 5e-6},
+    {"linear_int8_q4_1", linear_int8_case<WeightFormat::kQ4_1>, 5e-12, 2e-5},
+    {"linear_int8_q5_0", linear_int8_case<WeightFormat::kQ5_0>, 5e-13, 5e-6},
+    {"linear_int8_q5_1", linear_int8_case<WeightFormat::kQ5_1>, 5e-12, 2e-5},
+    {"linear_int8_q8_0", linear_int8_case<WeightFormat::kQ8_0>, 5e-13, 5e-6},
+    {"linear_int8_q2_k", linear_int8_case<WeightFormat::kQ2_K>, 5e-12, 2e-5},
+    {"linear_int8_q3_k", linear_int8_case<WeightFormat::kQ3_K>, 5e-13, 5e-6},
+    {"linear_int8_q4_k", linear_int8_case<WeightFormat::kQ4_K>, 5e-12, 2e-5},
+    {"linear_int8_q5_k", linear_int8_case<WeightFormat::kQ5_K>, 5e-12, 2e-5},
+    {"linear_int8_q6_k", linear_int8_case<WeightFormat::kQ6_K>, 5e-13, 5e-6},
+    {"linear_int8_iq2_xxs", linear_int8_case<WeightFormat::kIQ2_XXS>, 5e-13, 5e-6},
+    {"linear_int8_mxfp4", linear_int8_case<WeightFormat::kMXFP4>, 5e-13, 5e-6},
+    {"linear_int8_awqint4", linear_int8_case<WeightFormat::kAwqInt4>, 5e-12, 2e-5},
+    {"linear_int8_packedint4", linear_int8_case<WeightFormat::kPackedInt4>, 5e-12, 2e-5},
     // Double sums, then three roundings of 6e-8; elements up to 8 times the root mean square.
     {"rms_norm", rms_norm_case, 5e-14, 3e-6},
     {"head_norm", head_norm_case<Rounding::kNone>, 5e-14, 3e-6},

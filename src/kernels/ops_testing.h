@@ -133,6 +133,8 @@ class Inputs {
   void fill_weights(WeightFormat format, std::vector<std::byte>& data);
   void fill_scales(QuantMatrix& w, int64_t n_blocks);
   void fill_int8_scales(QuantMatrix& w, int64_t n_blocks);
+  QuantMatrix weight_of_blocks(int64_t rows, int64_t cols, DType type);
+  QuantMatrix int4_weight(int64_t rows, int64_t cols, WeightFormat format);
 
   uint64_t seed_;
   uint64_t counter_ = 0;
@@ -196,6 +198,10 @@ inline QuantMatrix Inputs::weight(int64_t rows, int64_t cols, WeightFormat forma
 }
 
 inline QuantMatrix Inputs::int8_weight(int64_t rows, int64_t cols, WeightFormat format) {
+  if (const auto type = block_type(format)) return weight_of_blocks(rows, cols, *type);
+  if (format == WeightFormat::kAwqInt4 || format == WeightFormat::kPackedInt4) {
+    return int4_weight(rows, cols, format);
+  }
   cols -= 32 * integer(0, 3);
   QuantMatrix w{.rows = rows, .cols = cols, .block_cols = 32, .format = format};
   if (format == WeightFormat::kFP8) {
@@ -214,6 +220,69 @@ inline QuantMatrix Inputs::int8_weight(int64_t rows, int64_t cols, WeightFormat 
   fill_int8_scales(w, (rows + w.block_rows - 1) / w.block_rows * w.scale_cols);
   const int64_t first = size("first_row", coin() ? integer(0, rows - 1) : 0);
   return w.slice_rows(first, rows - first);
+}
+
+// Blocks of any bytes, but with scales around 1; hostile ones may be NaN.
+inline QuantMatrix Inputs::weight_of_blocks(int64_t rows, int64_t cols, DType type) {
+  if (dtype_block(type) == 32) cols -= 32 * integer(0, 3);
+  QuantMatrix w{.rows = rows, .cols = cols, .format = weight_format(type).value()};
+  std::vector<std::byte>& data = bytes_.emplace_back(static_cast<size_t>(rows * w.row_bytes()));
+  for (std::byte& byte : data) byte = static_cast<std::byte>(bits() & 0xFF);
+  for (size_t block = 0; block < data.size(); block += dtype_bytes(type)) {
+    const bool hostile = values_ == Values::kHostile && integer(0, 50) == 0;
+    if (type == DType::kMXFP4) {
+      data[block] = static_cast<std::byte>(hostile ? 255 : integer(122, 130));
+      continue;
+    }
+    const size_t d = type == DType::kQ2_K   ? 80
+                     : type == DType::kQ3_K ? 108
+                     : type == DType::kQ6_K ? 208
+                                            : 0;
+    const bool has_minimum = type == DType::kQ4_1 || type == DType::kQ5_1 || type == DType::kQ2_K ||
+                             type == DType::kQ4_K || type == DType::kQ5_K;
+    for (size_t half = d; half <= d + (has_minimum ? 2 : 0); half += 2) {
+      const auto high = static_cast<std::byte>(integer(9, 16) << 2 | integer(0, 1) << 7);
+      data[block + half + 1] =
+          hostile ? std::byte{0x7E} : (data[block + half + 1] & std::byte{3}) | high;
+    }
+  }
+  w.data = data.data();
+  const int64_t first = size("first_row", coin() ? integer(0, rows - 1) : 0);
+  return w.slice_rows(first, rows - first);
+}
+
+inline QuantMatrix Inputs::int4_weight(int64_t rows, int64_t cols, WeightFormat format) {
+  const bool awq = format == WeightFormat::kAwqInt4;
+  if (awq) rows = (rows + 15) / 16 * 16;
+  const int64_t group = one_of<int64_t>({32, 64, 128, 256});
+  QuantMatrix w{.rows = rows, .cols = cols, .block_cols = group, .format = format};
+  const int64_t n_groups = cols / group;
+  w.scale_cols = awq ? rows : n_groups;
+  const auto words = [&](int64_t n) {
+    std::vector<std::byte>& data = bytes_.emplace_back(static_cast<size_t>(n * 4));
+    for (std::byte& byte : data) byte = static_cast<std::byte>(bits() & 0xFF);
+    return data.data();
+  };
+  w.data = words(rows * cols / 8);
+  w.scale_format =
+      awq ? ScaleFormat::kF16
+          : one_of<ScaleFormat>({ScaleFormat::kF16, ScaleFormat::kBF16, ScaleFormat::kF32});
+  if (awq || coin()) w.zeros = words((rows + 7) / 8 * n_groups);
+  std::vector<std::byte>& scales =
+      bytes_.emplace_back(static_cast<size_t>(rows * n_groups * scale_bytes(w.scale_format)));
+  for (int64_t i = 0; i < rows * n_groups; ++i) {
+    const auto value = static_cast<float>(0.5 + uniform());
+    const auto half = static_cast<uint16_t>(0x3800 + integer(0, 2047));
+    const uint32_t wide = std::bit_cast<uint32_t>(value);
+    const int64_t size = scale_bytes(w.scale_format);
+    const uint32_t code = w.scale_format == ScaleFormat::kF16 ? half
+                          : size == 2                         ? wide >> 16
+                                                              : wide;
+    std::memcpy(&scales[static_cast<size_t>(i * size)], &code, static_cast<size_t>(size));
+  }
+  w.scales = scales.data();
+  const int64_t first = awq ? 16 * integer(0, rows / 16 - 1) : coin() ? integer(0, rows - 1) : 0;
+  return w.slice_rows(size("first_row", first), rows - first);
 }
 
 inline void Inputs::fill_int8_scales(QuantMatrix& w, int64_t n_blocks) {

@@ -30,11 +30,6 @@ void decode_q5_k(const uint8_t* block, float* out);
 void decode_q6_k(const uint8_t* block, float* out);
 void decode_iq2_xxs(const uint8_t* block, float* out);
 
-// The 256 codewords of IQ2_XXS: eight magnitudes of 2 bits each, 0, 1, 2 for 8, 25, 43; the lowest
-// bits are the first.
-extern const uint16_t kIq2xxsGrid[256];
-inline constexpr uint8_t kIq2xxsMagnitudes[4] = {8, 25, 43, 0};
-
 // The IEEE half at `bytes`.
 inline float load_f16(const uint8_t* bytes) {
   uint16_t half;

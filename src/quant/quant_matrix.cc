@@ -107,18 +107,19 @@ void QuantMatrix::decode_blocks(int64_t row, int64_t begin, int64_t count, float
   }
 }
 
-// The integer of a 4-bit weight, its zero point taken off.
-int QuantMatrix::int4_weight(int64_t row, int64_t col) const {
+int QuantMatrix::zero_point(int64_t row, int64_t col) const {
   const int64_t r = first_row + row;
+  const int64_t group = col / block_cols;
+  if (zeros == nullptr) return 8;
+  if (format == WeightFormat::kAwqInt4) return nibble(zeros, group * scale_cols + awq_index(r));
+  return nibble(zeros + (r / 8 * scale_cols + group) * 4, r % 8);
+}
+
+int QuantMatrix::code_of_int4(int64_t row, int64_t col) const {
   if (format == WeightFormat::kAwqInt4) {
-    const int64_t group = col / block_cols;
-    return nibble(data, col * scale_cols + awq_index(r)) -
-           nibble(zeros, group * scale_cols + awq_index(r));
+    return nibble(data, col * scale_cols + awq_index(first_row + row));
   }
-  const int code = nibble(data + row * row_bytes(), col);
-  if (zeros == nullptr) return code - 8;
-  const int64_t word = r / 8 * scale_cols + col / block_cols;
-  return code - nibble(zeros + word * 4, r % 8);
+  return nibble(data + row * row_bytes(), col);
 }
 
 void QuantMatrix::decode(int64_t row, int64_t begin, int64_t count, float* out) const {
@@ -148,7 +149,8 @@ void QuantMatrix::decode(int64_t row, int64_t begin, int64_t count, float* out) 
     case WeightFormat::kAwqInt4:
     case WeightFormat::kPackedInt4:
       for (int64_t i = begin; i < begin + count; ++i) {
-        out[i - begin] = static_cast<float>(int4_weight(row, i)) * scale(row, i);
+        const int integer = code_of_int4(row, i) - zero_point(row, i);
+        out[i - begin] = static_cast<float>(integer) * scale(row, i);
       }
       return;
     default:

@@ -76,9 +76,12 @@ struct QuantMatrix {
   // Scale of the block that holds (row, col); 1 without scales.
   float scale(int64_t row, int64_t col) const;
 
+  // What a 4-bit integer at (row, col) has too much.
+  int zero_point(int64_t row, int64_t col) const;
+
  private:
   void decode_blocks(int64_t row, int64_t begin, int64_t count, float* out) const;
-  int int4_weight(int64_t row, int64_t col) const;
+  int code_of_int4(int64_t row, int64_t col) const;
 };
 
 }  // namespace dsv4

@@ -11,6 +11,10 @@
 #include "kernels/cpu/decode-inl.h"
 #include "kernels/cpu/kernel_table.h"
 #include "kernels/cpu/panel-inl.h"
+#include "kernels/cpu/panel_int4-inl.h"
+#include "kernels/cpu/panel_iq2-inl.h"
+#include "kernels/cpu/panel_k-inl.h"
+#include "kernels/cpu/panel_small-inl.h"
 #include "kernels/cpu/simd.h"
 
 #include <math.h>
@@ -351,11 +355,42 @@ static void linear_int8_of(const Int8Block& x, int64_t n, const QuantMatrix& w, 
 
 static void linear_int8(const Int8Block& x, int64_t n, const QuantMatrix& w, int64_t row_begin,
                         int64_t row_end, float* y, int64_t y_stride) {
+  const auto run = [&]<typename Format>(Format) {
+    linear_int8_of<Format>(x, n, w, row_begin, row_end, y, y_stride);
+  };
   switch (w.format) {
     case WeightFormat::kFP4:
-      return linear_int8_of<Fp4Panel>(x, n, w, row_begin, row_end, y, y_stride);
+      return run(Fp4Panel{});
     case WeightFormat::kFP8:
-      return linear_int8_of<Fp8Panel>(x, n, w, row_begin, row_end, y, y_stride);
+      return run(Fp8Panel{});
+    case WeightFormat::kQ4_0:
+      return run(Q4_0Panel{});
+    case WeightFormat::kQ4_1:
+      return run(Q4_1Panel{});
+    case WeightFormat::kQ5_0:
+      return run(Q5_0Panel{});
+    case WeightFormat::kQ5_1:
+      return run(Q5_1Panel{});
+    case WeightFormat::kQ8_0:
+      return run(Q8_0Panel{});
+    case WeightFormat::kQ2_K:
+      return run(Q2_KPanel{});
+    case WeightFormat::kQ3_K:
+      return run(Q3_KPanel{});
+    case WeightFormat::kQ4_K:
+      return run(Q4_KPanel{});
+    case WeightFormat::kQ5_K:
+      return run(Q5_KPanel{});
+    case WeightFormat::kQ6_K:
+      return run(Q6_KPanel{});
+    case WeightFormat::kIQ2_XXS:
+      return run(Iq2xxsPanel{});
+    case WeightFormat::kMXFP4:
+      return run(Mxfp4Panel{});
+    case WeightFormat::kAwqInt4:
+      return run(AwqPanel{});
+    case WeightFormat::kPackedInt4:
+      return run(PackedInt4Panel{});
     default:
       return;  // Ops::linear_int8 has checked the format
   }

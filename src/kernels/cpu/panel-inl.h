@@ -16,6 +16,7 @@ constexpr int64_t kPanelCols = 256;  // that an unpacker is asked for at most
 
 // kLanes rows of a weight: where they are stored.
 struct RowSet {
+  int64_t first;  // row of the weight
   const std::byte* at[kLanes];
   const std::byte* base;
   I32 offsets;  // of each row from base
@@ -23,18 +24,26 @@ struct RowSet {
   I32 scale_offsets;  // in scales, of each row's first one from the first row's
 
   // Rows from `row` on; behind the last row of the weight it repeats.
-  RowSet(const QuantMatrix& w, int64_t row_bytes, int64_t row) : base(w.data + row * row_bytes) {
-    const int64_t first = (w.first_row + row) / w.block_rows;
-    scale_base = w.scales + first * w.scale_cols * scale_bytes(w.scale_format);
+  RowSet(const QuantMatrix& w, int64_t row_bytes, int64_t row)
+      : first(row), base(w.data + row * row_bytes) {
+    const int64_t first_block = (w.first_row + row) / w.block_rows;
+    scale_base = w.scales + first_block * w.scale_cols * scale_bytes(w.scale_format);
     for (int64_t r = 0; r < kLanes; ++r) {
       const int64_t valid = row + r < w.rows ? r : w.rows - 1 - row;
       const int64_t block = (w.first_row + row + valid) / w.block_rows;
       at[r] = base + valid * row_bytes;
       offsets[r] = static_cast<int32_t>(valid * row_bytes);
-      scale_offsets[r] = static_cast<int32_t>((block - first) * w.scale_cols);
+      scale_offsets[r] = static_cast<int32_t>((block - first_block) * w.scale_cols);
     }
   }
+
+  // The 32-bit word at this offset in each row.
+  DSV4_INLINE_MEMBER U32 word(int64_t offset) const { return gather(base + offset, offsets); }
 };
+
+// The halves of a word as floats.
+DSV4_INLINE F32 low_half(U32 word) { return half_to_float(word & 0xFFFF); }
+DSV4_INLINE F32 high_half(U32 word) { return half_to_float(word >> 16); }
 
 // 2^(e - 128), half of what an E8M0 scale means.
 DSV4_INLINE F32 half_of_e8m0(U32 e) {

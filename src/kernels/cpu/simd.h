@@ -190,6 +190,48 @@ DSV4_INLINE U8 look_up_64(const uint8_t* table, U8 bytes) {
 #endif
 }
 
+// Entry of a table of 256 bytes for each byte.
+DSV4_INLINE U8 look_up_256(const uint8_t* table, U8 bytes) {
+#if defined(__AVX512VBMI__)
+  const auto index = (__m512i)bytes;
+  const auto entries = [&](int i) { return _mm512_loadu_si512(table + 64 * i); };
+  const __m512i low = _mm512_maskz_permutex2var_epi8(~__mmask64{0}, entries(0), index, entries(1));
+  const __m512i high = _mm512_maskz_permutex2var_epi8(~__mmask64{0}, entries(2), index, entries(3));
+  return (U8)_mm512_mask_mov_epi8(low, _mm512_movepi8_mask(index), high);
+#else
+  for (int64_t i = 0; i < kLanes * 4; ++i) bytes[i] = table[bytes[i]];
+  return bytes;
+#endif
+}
+
+// Byte i of each lane = bits first + 2 i and the next of the lane. The rest of the byte is zero.
+template <int kFirst>
+DSV4_INLINE U32 spread_pairs(U32 v) {
+#if defined(__AVX512VBMI__)
+  constexpr int64_t kLow = 0x06040200 + 0x01010101 * int64_t{kFirst};
+  const __m512i bits = _mm512_maskz_multishift_epi64_epi8(
+      ~__mmask64{0}, _mm512_set1_epi64(kLow | (kLow + 0x20202020) << 32), (__m512i)v);
+  return (U32)bits & 0x03030303;
+#else
+  v = v >> kFirst;
+  return (v & 3) | (v << 6 & 0x0300) | (v << 12 & 0x030000) | (v << 18 & 0x03000000);
+#endif
+}
+
+// Byte i of each lane = bit first + i of the lane, as 4 or 0; kFirst >= 2.
+template <int kFirst>
+DSV4_INLINE U32 spread_bits_as_4(U32 v) {
+#if defined(__AVX512VBMI__)
+  constexpr int64_t kLow = 0x03020100 + 0x01010101 * int64_t{kFirst - 2};
+  const __m512i bits = _mm512_maskz_multishift_epi64_epi8(
+      ~__mmask64{0}, _mm512_set1_epi64(kLow | (kLow + 0x20202020) << 32), (__m512i)v);
+  return (U32)bits & 0x04040404;
+#else
+  v = v >> (kFirst - 2);
+  return (v & 4) | (v << 7 & 0x0400) | (v << 14 & 0x040000) | (v << 21 & 0x04000000);
+#endif
+}
+
 // a - b, or 0 where b is larger.
 DSV4_INLINE U8 subtract_saturating(U8 a, U8 b) {
 #if defined(__AVX512BW__)

@@ -1,0 +1,149 @@
+// Unpackers of blocks of 32 values with one scale (quant/small_blocks.cc defines them): value j and
+// value j + 16 share a byte of nibbles.
+#pragma once
+
+#include "kernels/cpu/panel-inl.h"
+
+namespace dsv4 {
+namespace {
+
+// Nibbles of 16 bytes in the order of their values.
+DSV4_INLINE void load_nibbles(const RowSet& rows, int64_t offset, U32 (&quads)[8]) {
+  U32 words[4];
+  load_words(rows.at, offset, words);
+#pragma GCC unroll 4
+  for (int q = 0; q < 4; ++q) {
+    quads[q] = words[q] & 0x0F0F0F0F;
+    quads[q + 4] = words[q] >> 4 & 0x0F0F0F0F;
+  }
+}
+
+// Adds the fifth bits of 32 values, which lie in order in a word.
+DSV4_INLINE void add_fifth_bits(U32 bits, U32 (&quads)[8]) {
+#pragma GCC unroll 8
+  for (int q = 0; q < 8; ++q) {
+    // Four copies of the four bits, seven apart, have bit i at place 8 i.
+    quads[q] |= ((bits >> (4 * q) & 15) * 0x00204081 & 0x01010101) << 4;
+  }
+}
+
+struct Q4_0Panel {
+  static constexpr int64_t kGroup = 32;
+  static constexpr int32_t kOffset = 8;
+  static constexpr int kLargest = 15;
+  static constexpr bool kHasMinimum = false;
+
+  template <typename Sink>
+  DSV4_INLINE void unpack(const QuantMatrix&, const RowSet& rows, int64_t col, int64_t n_cols,
+                          Sink& sink) {
+    for (int64_t g = 0; g < n_cols / kGroup; ++g) {
+      const int64_t block = (col / kGroup + g) * 18;
+      U32 quads[8];
+      load_nibbles(rows, block + 2, quads);
+      sink.put(g, quads, low_half(rows.word(block)));
+    }
+  }
+};
+
+struct Q4_1Panel {
+  static constexpr int64_t kGroup = 32;
+  static constexpr int32_t kOffset = 0;
+  static constexpr int kLargest = 15;
+  static constexpr bool kHasMinimum = true;
+
+  template <typename Sink>
+  DSV4_INLINE void unpack(const QuantMatrix&, const RowSet& rows, int64_t col, int64_t n_cols,
+                          Sink& sink) {
+    for (int64_t g = 0; g < n_cols / kGroup; ++g) {
+      const int64_t block = (col / kGroup + g) * 20;
+      U32 quads[8];
+      load_nibbles(rows, block + 4, quads);
+      const U32 halves = rows.word(block);
+      sink.put(g, quads, low_half(halves), high_half(halves));
+    }
+  }
+};
+
+struct Q5_0Panel {
+  static constexpr int64_t kGroup = 32;
+  static constexpr int32_t kOffset = 16;
+  static constexpr int kLargest = 31;
+  static constexpr bool kHasMinimum = false;
+
+  template <typename Sink>
+  DSV4_INLINE void unpack(const QuantMatrix&, const RowSet& rows, int64_t col, int64_t n_cols,
+                          Sink& sink) {
+    for (int64_t g = 0; g < n_cols / kGroup; ++g) {
+      const int64_t block = (col / kGroup + g) * 22;
+      U32 quads[8];
+      load_nibbles(rows, block + 6, quads);
+      add_fifth_bits(rows.word(block + 2), quads);
+      sink.put(g, quads, low_half(rows.word(block)));
+    }
+  }
+};
+
+struct Q5_1Panel {
+  static constexpr int64_t kGroup = 32;
+  static constexpr int32_t kOffset = 0;
+  static constexpr int kLargest = 31;
+  static constexpr bool kHasMinimum = true;
+
+  template <typename Sink>
+  DSV4_INLINE void unpack(const QuantMatrix&, const RowSet& rows, int64_t col, int64_t n_cols,
+                          Sink& sink) {
+    for (int64_t g = 0; g < n_cols / kGroup; ++g) {
+      const int64_t block = (col / kGroup + g) * 24;
+      U32 quads[8];
+      load_nibbles(rows, block + 8, quads);
+      add_fifth_bits(rows.word(block + 4), quads);
+      const U32 halves = rows.word(block);
+      sink.put(g, quads, low_half(halves), high_half(halves));
+    }
+  }
+};
+
+struct Q8_0Panel {
+  static constexpr int64_t kGroup = 32;
+  static constexpr int32_t kOffset = 128;
+  static constexpr int kLargest = 255;
+  static constexpr bool kHasMinimum = false;
+
+  template <typename Sink>
+  DSV4_INLINE void unpack(const QuantMatrix&, const RowSet& rows, int64_t col, int64_t n_cols,
+                          Sink& sink) {
+    for (int64_t g = 0; g < n_cols / kGroup; ++g) {
+      const int64_t block = (col / kGroup + g) * 34;
+      U32 words[2][4];
+      load_words(rows.at, block + 2, words[0]);
+      load_words(rows.at, block + 18, words[1]);
+      U32 quads[8];
+#pragma GCC unroll 8
+      for (int q = 0; q < 8; ++q) quads[q] = words[q / 4][q % 4] ^ 0x80808080;
+      sink.put(g, quads, low_half(rows.word(block)));
+    }
+  }
+};
+
+struct Mxfp4Panel {
+  static constexpr int64_t kGroup = 32;
+  static constexpr int32_t kOffset = 12;
+  static constexpr int kLargest = 24;
+  static constexpr bool kHasMinimum = false;
+
+  template <typename Sink>
+  DSV4_INLINE void unpack(const QuantMatrix&, const RowSet& rows, int64_t col, int64_t n_cols,
+                          Sink& sink) {
+    for (int64_t g = 0; g < n_cols / kGroup; ++g) {
+      const int64_t block = (col / kGroup + g) * 17;
+      U32 quads[8];
+      load_nibbles(rows, block + 1, quads);
+#pragma GCC unroll 8
+      for (int q = 0; q < 8; ++q) quads[q] = look_up_bytes(kDoubledE2m1, quads[q]);
+      sink.put(g, quads, half_of_e8m0(rows.word(block) & 0xFF));
+    }
+  }
+};
+
+}  // namespace
+}  // namespace dsv4
