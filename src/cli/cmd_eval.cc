@@ -4,6 +4,7 @@
 #include "cli/model_options.h"
 #include "cli/progress.h"
 #include "eval/skills.h"
+#include "model/gguf_tokenizer.h"
 
 #include <CLI/CLI.hpp>
 
@@ -39,7 +40,7 @@ void print_table(const std::map<std::string, Score>& scores, const Score& all) {
 
 void run_skills(const EvalArgs& args) {
   const std::vector<SkillCase> cases = read_skill_cases(read_file(args.cases), args.cases);
-  const Tokenizer tokenizer = Tokenizer::load(args.model.path);
+  const Tokenizer tokenizer = load_tokenizer(args.model.path);
   LoadedModel model(args.model);
   Session session(*model);
   Progress progress("eval skills");

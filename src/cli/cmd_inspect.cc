@@ -3,6 +3,7 @@
 #include "cache/layout.h"
 #include "cli/commands.h"
 #include "eval/footprint.h"
+#include "model/names.h"
 #include "model/weights.h"
 
 #include <CLI/CLI.hpp>
@@ -44,7 +45,10 @@ bool has_weights(const fs::path& folder) {
   for (fs::directory_iterator entry(folder, error), end; !error && entry != end;
        entry.increment(error)) {
     const std::string name = entry->path().filename().string();
-    if (name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json")) return true;
+    if (name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json") ||
+        name.ends_with(".gguf")) {
+      return true;
+    }
   }
   return false;
 }
@@ -58,8 +62,8 @@ Found look(const fs::path& path) {
     return found;
   }
   found.config = load_config(path);
-  if (!is_folder || !has_weights(path)) return found;
-  found.checkpoint = Checkpoint::open(path);
+  if (is_folder ? !has_weights(path) : !find_gguf(path)) return found;
+  found.checkpoint = open_checkpoint(path);
   try {
     load_weights(*found.checkpoint, *found.config);
   } catch (const Error& error) {

@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include "base/mapped_file.h"
 #include "cli/progress.h"
+#include "model/gguf_tokenizer.h"
 
 #include <CLI/CLI.hpp>
 
@@ -61,7 +62,7 @@ void ThinkArgs::add_to(CLI::App& command) {
 Conversation::Conversation(const ModelArgs& model, const SamplingArgs& sampling,
                            const ThinkArgs& think)
     : think_(think),
-      tokenizer_(Tokenizer::load(model.path)),
+      tokenizer_(load_tokenizer(model.path)),
       sampling_(sampling.get()),
       model_(model),
       session_(*model_) {

@@ -1,6 +1,7 @@
 #include "cli/text_io.h"
 
 #include "base/error.h"
+#include "model/gguf_tokenizer.h"
 
 #include <CLI/CLI.hpp>
 
@@ -27,12 +28,12 @@ void TokenizerArgs::add_to(CLI::App& command) {
 }
 
 Tokenizer TokenizerArgs::load() const {
-  if (!path.empty()) return Tokenizer::load(path);
+  if (!path.empty()) return load_tokenizer(path);
   if (!std::filesystem::exists(kDefaultModel)) {
     throw Error(ErrorCode::kNotFound, kDefaultModel,
                 "no bundled model in this folder; name one with -m MODEL");
   }
-  return Tokenizer::load(kDefaultModel);
+  return load_tokenizer(kDefaultModel);
 }
 
 std::string argument_or_stdin(const std::optional<std::string>& argument) {

@@ -65,29 +65,79 @@ std::vector<std::string> listed_files(const std::map<std::string, std::string>& 
   return names;
 }
 
-// The file of a folder without an index: model.safetensors, else the only *.safetensors.
-fs::path single_file(const fs::path& folder) {
-  std::error_code error;
-  if (fs::exists(folder / "model.safetensors", error)) return folder / "model.safetensors";
+// Name, number and count of a part of a split GGUF file: NAME-00001-of-00003.gguf.
+struct SplitName {
+  std::string stem;
+  int number;
+  int count;
+
+  std::string part(int i) const { return fmt::format("{}-{:05}-of-{:05}.gguf", stem, i, count); }
+};
+
+std::optional<SplitName> split_name(const std::string& name) {
+  constexpr std::string_view kPattern = "-00000-of-00000.gguf";
+  if (name.size() <= kPattern.size()) return std::nullopt;
+  const size_t begin = name.size() - kPattern.size();
+  for (size_t i = 0; i < kPattern.size(); ++i) {
+    const char c = name[begin + i];
+    if (kPattern[i] == '0' ? c < '0' || c > '9' : c != kPattern[i]) return std::nullopt;
+  }
+  return SplitName{name.substr(0, begin), std::stoi(name.substr(begin + 1, 5)),
+                   std::stoi(name.substr(begin + 10, 5))};
+}
+
+// Of a split file only the first part counts.
+bool is_model_file(const fs::path& path) {
+  if (path.extension() == ".safetensors") return true;
+  const auto split = split_name(path.filename().string());
+  return path.extension() == ".gguf" && (!split || split->number == 1);
+}
+
+// The files of a folder that could be its model.
+std::vector<fs::path> model_files(const fs::path& folder) {
   std::vector<fs::path> found;
+  std::error_code error;
   for (fs::directory_iterator entry(folder, error), end; !error && entry != end;
        entry.increment(error)) {
-    if (entry->path().extension() == ".safetensors") found.push_back(entry->path());
+    if (is_model_file(entry->path())) found.push_back(entry->path());
   }
   if (error) {
     throw Error(ErrorCode::kIo, folder.string(), fmt::format("cannot list: {}", error.message()));
   }
+  return found;
+}
+
+// The file of a folder without an index: model.safetensors, else the only *.safetensors or *.gguf.
+fs::path single_file(const fs::path& folder) {
+  std::error_code ignored;
+  if (fs::exists(folder / "model.safetensors", ignored)) return folder / "model.safetensors";
+  const std::vector<fs::path> found = model_files(folder);
   if (found.size() == 1) return found[0];
   throw Error(ErrorCode::kNotFound, folder.string(),
-              fmt::format("has {} .safetensors files and neither {} nor model.safetensors; name "
-                          "the folder of a released checkpoint",
+              fmt::format("has {} .safetensors or .gguf files and neither {} nor "
+                          "model.safetensors; name one of them or the folder of a checkpoint",
                           found.size(), kIndexName));
 }
 
 }  // namespace
 
+std::optional<fs::path> find_gguf(const fs::path& path) {
+  std::error_code error;
+  const bool is_folder = fs::is_directory(path, error);
+  if (is_folder && fs::exists(path / kIndexName, error)) return std::nullopt;
+  if (!is_folder && !fs::is_regular_file(path, error)) return std::nullopt;
+  fs::path file = path;
+  if (is_folder) {
+    const std::vector<fs::path> files = model_files(path);
+    if (files.size() != 1 || files[0].extension() != ".gguf") return std::nullopt;
+    file = files[0];
+  }
+  return is_gguf(MappedFile(file).bytes()) ? std::optional(file) : std::nullopt;
+}
+
 void Checkpoint::add_file(const std::filesystem::path& path) {
   MappedFile file(path);
+  if (is_gguf(file.bytes())) return add_gguf(std::move(file));
   const SafetensorsHeader header =
       parse_safetensors_header(file.bytes(), file.bytes().size(), path.string());
   for (const TensorEntry& entry : header.tensors) {
@@ -96,6 +146,62 @@ void Checkpoint::add_file(const std::filesystem::path& path) {
                         file.bytes().subspan(entry.begin, size), files_.size(), entry.begin});
   }
   files_.push_back(std::move(file));
+}
+
+void Checkpoint::add_gguf(MappedFile file) {
+  GgufHeader header = parse_gguf(file.bytes(), file.path().string());
+  for (const GgufTensor& tensor : header.tensors) {
+    tensors_.push_back({std::string(tensor.name), tensor.dtype, tensor.shape,
+                        file.bytes().subspan(tensor.begin, tensor.end - tensor.begin),
+                        files_.size(), tensor.begin});
+  }
+  if (!gguf_) gguf_ = std::move(header.metadata);
+  files_.push_back(std::move(file));
+}
+
+// All parts of a split file, of which the first is open; a file that is not split has one.
+void Checkpoint::add_gguf_parts(const fs::path& first) {
+  const auto key = [this](const char* name) -> int64_t {
+    const GgufValue* value = gguf_->find(name);
+    return value == nullptr ? 0 : value->as_integer().value_or(0);
+  };
+  const int64_t count = key("split.count");
+  if (count <= 1) return;
+  const auto split = split_name(first.filename().string());
+  if (!split || split->count != count || key("split.no") != 0 || split->number != 1) {
+    throw Error(ErrorCode::kInvalidInput, first.string(),
+                fmt::format("is a part of {}; name the first one, which ends in "
+                            "-00001-of-{:05}.gguf",
+                            count, count));
+  }
+  for (int i = 2; i <= split->count; ++i) {
+    const fs::path part = first.parent_path() / split->part(i);
+    MappedFile file(part);
+    if (!is_gguf(file.bytes())) throw Error(ErrorCode::kInvalidInput, part.string(), "is not GGUF");
+    add_gguf(std::move(file));
+  }
+  const int64_t n_tensors = key("split.tensors.count");
+  if (n_tensors != 0 && n_tensors != std::ssize(tensors_)) {
+    throw Error(
+        ErrorCode::kInvalidInput, first.string(),
+        fmt::format("split.tensors.count is {}, the parts have {}", n_tensors, tensors_.size()));
+  }
+}
+
+void Checkpoint::index_tensors() {
+  by_name_.clear();
+  by_name_.reserve(tensors_.size());
+  for (size_t i = 0; i < tensors_.size(); ++i) {
+    const auto [other, is_new] = by_name_.emplace(tensors_[i].name, i);
+    if (is_new) continue;
+    throw Error(ErrorCode::kInvalidInput, describe(tensors_[i]),
+                fmt::format("is also in {}", describe(tensors_[other->second])));
+  }
+}
+
+void Checkpoint::replace_tensors(std::vector<StoredTensor> tensors) {
+  tensors_ = std::move(tensors);
+  index_tensors();
 }
 
 Checkpoint Checkpoint::open(const fs::path& path) {
@@ -107,25 +213,17 @@ Checkpoint Checkpoint::open(const fs::path& path) {
   if (status.type() == fs::file_type::not_found) {
     throw Error(ErrorCode::kNotFound, path.string(), "no such file or folder");
   }
-  if (status.type() != fs::file_type::directory) {
-    checkpoint.add_file(path);
-  } else if (fs::exists(index_path, error)) {
+  if (status.type() == fs::file_type::directory && fs::exists(index_path, error)) {
     index = read_index(index_path);
     for (const std::string& name : listed_files(index, index_path))
       checkpoint.add_file(path / name);
   } else {
-    checkpoint.add_file(single_file(path));
+    const bool is_folder = status.type() == fs::file_type::directory;
+    const fs::path file = is_folder ? single_file(path) : path;
+    checkpoint.add_file(file);
+    if (checkpoint.gguf() != nullptr) checkpoint.add_gguf_parts(file);
   }
-
-  checkpoint.by_name_.reserve(checkpoint.tensors_.size());
-  for (size_t i = 0; i < checkpoint.tensors_.size(); ++i) {
-    const StoredTensor& tensor = checkpoint.tensors_[i];
-    const auto [other, is_new] = checkpoint.by_name_.emplace(tensor.name, i);
-    if (is_new) continue;
-    throw Error(
-        ErrorCode::kInvalidInput, checkpoint.describe(tensor),
-        fmt::format("is also in {}", checkpoint.describe(checkpoint.tensors_[other->second])));
-  }
+  checkpoint.index_tensors();
   if (!index.empty()) checkpoint.check_index(index, index_path);
   return checkpoint;
 }

@@ -3,10 +3,7 @@
 #include "base/check.h"
 #include "base/error.h"
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
 #include <iterator>
 #include <limits>
@@ -28,10 +25,6 @@ constexpr uint64_t kMaxExtent = uint64_t{1} << 48;
 
 Error invalid(const std::string& where, const std::string& message) {
   return Error(ErrorCode::kInvalidInput, where, message);
-}
-
-Error io_error(const std::string& path, const char* action) {
-  return Error(ErrorCode::kIo, path, fmt::format("cannot {}: {}", action, std::strerror(errno)));
 }
 
 // Names end up in messages, which are one line.
@@ -274,17 +267,10 @@ SafetensorsHeader parse_safetensors_header(std::span<const std::byte> file, uint
   return header;
 }
 
-SafetensorsWriter::SafetensorsWriter(std::filesystem::path path)
-    : path_(std::move(path)), part_path_(path_.string() + ".part") {
-  file_ = std::fopen(part_path_.c_str(), "wb");
-  if (file_ == nullptr) throw io_error(part_path_, "create");
-}
-
-// Delegates, so that the destructor cleans up when writing the header fails.
 SafetensorsWriter::SafetensorsWriter(std::filesystem::path path,
                                      const std::vector<Declaration>& tensors,
                                      const std::map<std::string, std::string>& metadata)
-    : SafetensorsWriter(std::move(path)) {
+    : file_(std::move(path)) {
   nlohmann::ordered_json header = nlohmann::ordered_json::object();
   if (!metadata.empty()) header["__metadata__"] = metadata;
   // push_back keeps the declared order without a search per name, which large files would feel.
@@ -304,33 +290,14 @@ SafetensorsWriter::SafetensorsWriter(std::filesystem::path path,
   const uint64_t length = text.size();
   append(std::as_bytes(std::span(&length, 1)));
   append(std::as_bytes(std::span(text)));
-  expected_bytes_ = written_bytes_ + data_bytes;
+  expected_bytes_ = file_.written_bytes() + data_bytes;
 }
 
-SafetensorsWriter::~SafetensorsWriter() {
-  if (file_ != nullptr) std::fclose(file_);
-  std::error_code ignored;
-  if (!finished_) std::filesystem::remove(part_path_, ignored);
-}
-
-void SafetensorsWriter::append(std::span<const std::byte> data) {
-  if (data.empty()) return;
-  if (std::fwrite(data.data(), 1, data.size(), file_) != data.size()) {
-    throw io_error(part_path_, "write");
-  }
-  written_bytes_ += data.size();
-}
+void SafetensorsWriter::append(std::span<const std::byte> data) { file_.write(data); }
 
 void SafetensorsWriter::finish() {
-  CHECK(written_bytes_ == expected_bytes_, written_bytes_, expected_bytes_);
-  const bool synced = std::fflush(file_) == 0 && ::fsync(::fileno(file_)) == 0;
-  if (!synced) throw io_error(part_path_, "write");
-  const bool closed = std::fclose(std::exchange(file_, nullptr)) == 0;
-  if (!closed) throw io_error(part_path_, "write");
-  if (std::rename(part_path_.c_str(), path_.c_str()) != 0) {
-    throw io_error(path_.string(), "rename the finished file to this name");
-  }
-  finished_ = true;
+  CHECK(file_.written_bytes() == expected_bytes_, file_.written_bytes(), expected_bytes_);
+  file_.finish();
 }
 
 }  // namespace dsv4

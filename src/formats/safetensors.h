@@ -2,11 +2,10 @@
 // Layout: u64 header length, JSON header, data section (little-endian, no padding).
 #pragma once
 
-#include "base/mapped_file.h"
+#include "base/output_file.h"
 #include "tensor/dtype.h"
 
 #include <cstdint>
-#include <cstdio>
 #include <filesystem>
 #include <map>
 #include <span>
@@ -38,8 +37,7 @@ SafetensorsHeader parse_safetensors_header(std::span<const std::byte> file, uint
                                            const std::string& where);
 
 // Writes one file: declare all tensors first, then append their data in the same order, then
-// finish(). The file appears under its name only when finished (written beside it as ".part", then
-// renamed). Throws Error(kIo).
+// finish(). The file appears under its name only when finished. Throws Error(kIo).
 class SafetensorsWriter {
  public:
   struct Declaration {
@@ -50,9 +48,6 @@ class SafetensorsWriter {
 
   SafetensorsWriter(std::filesystem::path path, const std::vector<Declaration>& tensors,
                     const std::map<std::string, std::string>& metadata = {});
-  ~SafetensorsWriter();
-  SafetensorsWriter(const SafetensorsWriter&) = delete;
-  SafetensorsWriter& operator=(const SafetensorsWriter&) = delete;
 
   // Appends bytes of the data section; may be called in pieces of any size.
   void append(std::span<const std::byte> data);
@@ -61,14 +56,8 @@ class SafetensorsWriter {
   void finish();
 
  private:
-  explicit SafetensorsWriter(std::filesystem::path path);
-
-  std::filesystem::path path_;
-  std::string part_path_;
-  std::FILE* file_ = nullptr;
+  OutputFile file_;
   uint64_t expected_bytes_ = 0;  // of the whole file
-  uint64_t written_bytes_ = 0;
-  bool finished_ = false;
 };
 
 }  // namespace dsv4

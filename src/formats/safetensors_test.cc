@@ -1,6 +1,7 @@
 #include "formats/safetensors.h"
 
 #include "base/error.h"
+#include "base/mapped_file.h"
 
 #include <cstring>
 #include <filesystem>

@@ -3,7 +3,9 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/mapped_file.h"
+#include "formats/checkpoint.h"
 #include "model/config_reader.h"
+#include "model/gguf_config.h"
 
 #include <algorithm>
 #include <bit>
@@ -267,6 +269,10 @@ ModelConfig load_config(const std::filesystem::path& path) {
   std::error_code ignored;
   const std::filesystem::path file =
       std::filesystem::is_directory(path, ignored) ? path / "config.json" : path;
+  if (const auto gguf = find_gguf(path); gguf && (file == path || !std::filesystem::exists(file))) {
+    const MappedFile mapped(*gguf);
+    return config_from_gguf(parse_gguf(mapped.bytes(), gguf->string()), gguf->string());
+  }
   return parse_config(read_file(file, kMaxBytes), file.string());
 }
 

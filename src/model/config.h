@@ -88,7 +88,7 @@ struct ModelConfig {
 // source in errors. Throws Error(kInvalidInput or kUnsupported) naming the key.
 ModelConfig parse_config(std::string_view json, const std::string& where);
 
-// parse_config of a file, or of config.json in a folder.
+// parse_config of a file, or of config.json in a folder; of a GGUF model what its metadata say.
 ModelConfig load_config(const std::filesystem::path& path);
 
 // config.json text with the released names; parse_config of it gives the same config.

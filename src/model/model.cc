@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "model/block.h"
 #include "model/hyper_connection.h"
+#include "model/names.h"
 
 #include <algorithm>
 #include <string>
@@ -45,7 +46,7 @@ ModelConfig with_context(ModelConfig config, int64_t context) {
 Model::Model(const std::filesystem::path& path, Ops& ops, const ModelOptions& options)
     : options_(options),
       config_(with_context(load_config(path), options.context)),
-      checkpoint_(Checkpoint::open(path)),
+      checkpoint_(open_checkpoint(path)),
       weights_(load_weights(checkpoint_, config_)),
       embedding_(checkpoint_, weights_.embed),
       main_layout_(layout_of(config_, options)),

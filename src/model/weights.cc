@@ -44,7 +44,7 @@ class Loader {
     for (const StoredTensor& tensor : checkpoint_.tensors()) {
       if (expected_.contains(tensor.name) || tensor.name.starts_with("mtp.")) continue;
       throw Error(ErrorCode::kInvalidInput, checkpoint_.describe(tensor),
-                  "no such tensor belongs to a DeepSeek V4 model of this config.json");
+                  "no such tensor belongs to a DeepSeek V4 model of this configuration");
     }
   }
 
@@ -53,6 +53,10 @@ class Loader {
     QuantMatrix m{.data = tensor.data.data(), .rows = tensor.shape[0], .cols = tensor.shape[1]};
     if (is_plain_float(tensor.dtype)) {
       m.format = plain_format(tensor.dtype);
+      return m;
+    }
+    if (const auto blocks = weight_format(tensor.dtype)) {
+      m.format = *blocks;
       return m;
     }
     const StoredTensor& scale = get_scale(name);
@@ -72,8 +76,11 @@ class Loader {
     int64_t count = 1;
     for (const int64_t extent : tensor.shape) count *= extent;
     std::vector<float> values(static_cast<size_t>(count));
-    const QuantMatrix m{
-        .data = tensor.data.data(), .rows = 1, .cols = count, .format = plain_format(tensor.dtype)};
+    const auto blocks = weight_format(tensor.dtype);
+    const QuantMatrix m{.data = tensor.data.data(),
+                        .rows = 1,
+                        .cols = count,
+                        .format = blocks ? *blocks : plain_format(tensor.dtype)};
     m.decode(0, 0, count, values.data());
     return values;
   }
@@ -134,9 +141,10 @@ class Loader {
     if (is_weight && (dtype == DType::kF8E4M3 || dtype == DType::kI8 || dtype == DType::kU8)) {
       return check_scaled(spec, *tensor);
     }
-    const bool good_type = spec.kind == TensorKind::kTokenMap
-                               ? dtype == DType::kI64 || dtype == DType::kI32
-                               : is_plain_float(dtype);
+    const bool good_type =
+        spec.kind == TensorKind::kTokenMap
+            ? dtype == DType::kI64 || dtype == DType::kI32
+            : is_plain_float(dtype) || (spec.shape.size() == 2 && weight_format(dtype).has_value());
     if (!good_type) refuse(*tensor, fmt::format("cannot be of type {}", dtype_name(dtype)));
     check_shape(*tensor, spec.shape);
   }
@@ -167,7 +175,8 @@ class Loader {
 
   void check_shape(const StoredTensor& tensor, const std::vector<int64_t>& shape) const {
     if (tensor.shape != shape) {
-      refuse(tensor, fmt::format("has shape {}, config.json asks for {}", tensor.shape, shape));
+      refuse(tensor,
+             fmt::format("has shape {}, the configuration asks for {}", tensor.shape, shape));
     }
   }
 

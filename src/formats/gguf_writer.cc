@@ -1,0 +1,142 @@
+#include "base/check.h"
+#include "formats/gguf.h"
+
+#include <utility>
+
+namespace dsv4 {
+namespace {
+
+uint64_t align(uint64_t offset, uint64_t alignment) {
+  return (offset + alignment - 1) / alignment * alignment;
+}
+
+template <typename T>
+void put_bytes(std::string& out, T value) {
+  out.append(reinterpret_cast<const char*>(&value), sizeof(value));
+}
+
+}  // namespace
+
+void GgufBuilder::put_string(std::string_view text) {
+  put_bytes(bytes_, static_cast<uint64_t>(text.size()));
+  bytes_ += text;
+}
+
+void GgufBuilder::start(std::string_view key, GgufType type) {
+  put_string(key);
+  put_bytes(bytes_, static_cast<uint32_t>(type));
+  ++count_;
+}
+
+void GgufBuilder::start_array(std::string_view key, GgufType element, uint64_t count) {
+  start(key, GgufType::kArray);
+  put_bytes(bytes_, static_cast<uint32_t>(element));
+  put_bytes(bytes_, count);
+}
+
+void GgufBuilder::add_u32(std::string_view key, uint32_t value) {
+  start(key, GgufType::kU32);
+  put_bytes(bytes_, value);
+}
+
+void GgufBuilder::add_u16(std::string_view key, uint16_t value) {
+  start(key, GgufType::kU16);
+  put_bytes(bytes_, value);
+}
+
+void GgufBuilder::add_f32(std::string_view key, float value) {
+  start(key, GgufType::kF32);
+  put_bytes(bytes_, value);
+}
+
+void GgufBuilder::add_bool(std::string_view key, bool value) {
+  start(key, GgufType::kBool);
+  put_bytes(bytes_, static_cast<uint8_t>(value));
+}
+
+void GgufBuilder::add_string(std::string_view key, std::string_view value) {
+  start(key, GgufType::kString);
+  put_string(value);
+}
+
+void GgufBuilder::add_i32s(std::string_view key, std::span<const int32_t> values) {
+  start_array(key, GgufType::kI32, values.size());
+  for (const int32_t value : values) put_bytes(bytes_, value);
+}
+
+void GgufBuilder::add_f32s(std::string_view key, std::span<const float> values) {
+  start_array(key, GgufType::kF32, values.size());
+  for (const float value : values) put_bytes(bytes_, value);
+}
+
+void GgufBuilder::add_strings(std::string_view key, std::span<const std::string> values) {
+  start_array(key, GgufType::kString, values.size());
+  for (const std::string& value : values) put_string(value);
+}
+
+void GgufBuilder::add(std::string_view key, const GgufValue& value) {
+  if (value.type == GgufType::kArray) {
+    start_array(key, value.element, value.count);
+  } else {
+    start(key, value.type);
+  }
+  if (value.type == GgufType::kString) put_bytes(bytes_, static_cast<uint64_t>(value.bytes.size()));
+  bytes_.append(reinterpret_cast<const char*>(value.bytes.data()), value.bytes.size());
+}
+
+uint64_t GgufWriter::Declaration::bytes() const {
+  uint64_t bytes = dtype_bytes(dtype);
+  for (size_t i = 0; i < shape.size(); ++i) {
+    const int64_t block = i + 1 == shape.size() ? dtype_block(dtype) : 1;
+    CHECK(shape[i] % block == 0, shape[i], block);
+    bytes *= static_cast<uint64_t>(shape[i] / block);
+  }
+  return bytes;
+}
+
+GgufWriter::GgufWriter(std::filesystem::path path, const GgufBuilder& metadata,
+                       const std::vector<Declaration>& tensors, uint64_t alignment)
+    : file_(std::move(path)), alignment_(alignment) {
+  std::string header = "GGUF";
+  put_bytes(header, uint32_t{3});
+  put_bytes(header, static_cast<uint64_t>(tensors.size()));
+  put_bytes(header, metadata.count());
+  header += metadata.bytes();
+  uint64_t offset = 0;
+  for (const Declaration& tensor : tensors) {
+    put_bytes(header, static_cast<uint64_t>(tensor.name.size()));
+    header += tensor.name;
+    put_bytes(header, static_cast<uint32_t>(tensor.shape.size()));
+    for (size_t i = tensor.shape.size(); i > 0; --i) put_bytes(header, tensor.shape[i - 1]);
+    put_bytes(header, gguf_type_number(tensor.dtype));
+    put_bytes(header, offset);
+    sizes_.push_back(tensor.bytes());
+    offset = align(offset + sizes_.back(), alignment);
+  }
+  file_.write(std::as_bytes(std::span(header)));
+  pad();
+}
+
+void GgufWriter::append(std::span<const std::byte> data) {
+  CHECK(current_ < sizes_.size() && in_tensor_ + data.size() <= sizes_[current_], current_,
+        in_tensor_, data.size());
+  file_.write(data);
+  in_tensor_ += data.size();
+  if (in_tensor_ < sizes_[current_]) return;
+  ++current_;
+  in_tensor_ = 0;
+  pad();
+}
+
+void GgufWriter::pad() {
+  const uint64_t n = align(file_.written_bytes(), alignment_) - file_.written_bytes();
+  const std::string zeros(n, '\0');
+  file_.write(std::as_bytes(std::span(zeros)));
+}
+
+void GgufWriter::finish() {
+  CHECK(current_ == sizes_.size(), current_, sizes_.size());
+  file_.finish();
+}
+
+}  // namespace dsv4
