@@ -12,6 +12,7 @@
 #include <string>
 
 #include <fmt/core.h>
+#include <fmt/ranges.h>
 
 namespace dsv4::cli {
 namespace {
@@ -21,7 +22,8 @@ struct SynthArgs {
   std::string config;
   std::string layers;
   int64_t experts = 0;
-  std::string dtype = "native";
+  std::string type = "native";
+  std::string head;
   bool mtp = false;
   bool no_mtp = false;
   double shard_gigabytes = 5;
@@ -41,13 +43,26 @@ ModelConfig config_of(const SynthArgs& args) {
                             config.n_active_experts));
   }
   if (args.mtp) config.n_mtp_layers = 1;
-  if (args.no_mtp) config.n_mtp_layers = 0;
+  if (args.no_mtp || args.options.format == SynthFormat::kGguf) config.n_mtp_layers = 0;
   return config;
 }
 
+void set_format(SynthArgs& args) {
+  if (args.type == "native" || args.type == "bf16") {
+    if (!args.head.empty()) {
+      throw Error(ErrorCode::kInvalidInput, "--head", "is a choice for GGUF files only");
+    }
+    args.options.format = args.type == "bf16" ? SynthFormat::kBf16 : SynthFormat::kNative;
+    return;
+  }
+  args.options.format = SynthFormat::kGguf;
+  args.options.mix = mix_of_name(args.type);
+  if (!args.head.empty()) args.options.mix.head = mix_of_name(args.head).head;
+}
+
 void run(SynthArgs args) {
+  set_format(args);
   const ModelConfig config = config_of(args);
-  args.options.format = args.dtype == "bf16" ? SynthFormat::kBf16 : SynthFormat::kNative;
   args.options.shard_bytes = static_cast<int64_t>(args.shard_gigabytes * 1e9);
   ThreadPool pool(args.threads);
   Progress progress("synth");
@@ -72,8 +87,8 @@ void run(SynthArgs args) {
 
 void add_synth(CLI::App& app) {
   auto args = std::make_shared<SynthArgs>();
-  CLI::App* command =
-      app.add_subcommand("synth", "Write a checkpoint of random weights of any size");
+  CLI::App* command = app.add_subcommand(
+      "synth", "Write a checkpoint of random weights of any size, or a GGUF file");
   CLI::Option* preset = command->add_option("--preset", args->preset, "Size")
                             ->check(CLI::IsMember({"flash", "pro", "745b", "tiny"}));
   CLI::Option* config =
@@ -87,12 +102,17 @@ void add_synth(CLI::App& app) {
   command->add_option("--experts", args->experts, "Routed experts of each layer")
       ->check(CLI::Range(int64_t{1}, int64_t{4096}));
   command
-      ->add_option("--dtype", args->dtype,
-                   "native: FP4 experts and FP8 as released; bf16: every matrix BF16")
-      ->check(CLI::IsMember({"native", "bf16"}))
+      ->add_option("--type", args->type,
+                   "native: FP4 experts and FP8 as released; bf16: every matrix BF16; or a GGUF "
+                   "file:\n" +
+                       fmt::format("{}", fmt::join(mix_names(), ", ")))
+      ->type_name("TYPE")
       ->capture_default_str();
+  command->add_option("--head", args->head, "Type of the output head of a GGUF file")
+      ->type_name("TYPE");
   command->add_option("--seed", args->options.seed, "Same seed, same bytes")->capture_default_str();
-  CLI::Option* mtp = command->add_flag("--mtp", args->mtp, "With the MTP block");
+  CLI::Option* mtp =
+      command->add_flag("--mtp", args->mtp, "With the MTP block (not in GGUF files)");
   command
       ->add_flag("--no-mtp", args->no_mtp, "Without (default: with all layers, as the size has it)")
       ->excludes(mtp);
@@ -112,8 +132,10 @@ void add_synth(CLI::App& app) {
       "a\n"
       "model writes has no meaning. The folder has config.json, tokenizer.json (bytes and V4's "
       "chat\n"
-      "markers) and shards with their index, as a release has.\n\n"
-      "Example: dsv4 synth --preset flash --layers 4 -o flash4     (about 16 GB)");
+      "markers) and shards with their index, as a release has; or one model.gguf with all of "
+      "it.\n\n"
+      "Example: dsv4 synth --preset flash --layers 4 -o flash4     (about 16 GB)\n"
+      "         dsv4 synth --preset flash --layers 0,2,3 --type Q4_K -o flash3-q4k     (12 GB)");
   command->callback([args, preset, config] {
     if (preset->empty() && config->empty()) {
       throw CLI::RequiredError("one of --preset and --config");

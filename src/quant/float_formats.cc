@@ -46,6 +46,19 @@ float f16_to_float(uint16_t bits) {
   return std::bit_cast<float>(sign | (wide_exponent << 23) | (mantissa << 13));
 }
 
+uint16_t float_to_f16(float value) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value);
+  const auto sign = static_cast<uint16_t>((bits >> 16) & 0x8000);
+  const float magnitude = std::fabs(value);
+  if (std::isnan(value)) return sign | 0x7E00;
+  if (magnitude >= 65520.0f) return sign | 0x7C00;
+  if (magnitude < 0x1p-14f) {  // subnormal: multiples of 2^-24
+    return sign | static_cast<uint16_t>(std::nearbyint(magnitude * 0x1p24f));
+  }
+  const uint32_t wide = std::bit_cast<uint32_t>(magnitude) - (112u << 23);
+  return sign | static_cast<uint16_t>((wide + 0xFFF + ((wide >> 13) & 1)) >> 13);
+}
+
 float e4m3_to_float(uint8_t bits) { return kE4m3Values[bits]; }
 
 uint8_t float_to_e4m3(float value) {

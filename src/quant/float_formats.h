@@ -26,6 +26,8 @@ inline uint16_t float_to_bf16(float value) {
 inline float round_to_bf16(float value) { return bf16_to_float(float_to_bf16(value)); }
 
 float f16_to_float(uint16_t bits);
+// Values beyond +-65504 become infinite, as they round; NaN stays NaN.
+uint16_t float_to_f16(float value);
 
 // Sign, 4 exponent bits (bias 7), 3 mantissa bits; 0x7F and 0xFF are NaN, no infinity.
 float e4m3_to_float(uint8_t bits);

@@ -139,6 +139,11 @@ void fill_bf16(const RandomStream& stream, double mean, double std_dev, uint64_t
   fill_normal(stream, mean, std_dev, first, out, float_to_bf16);
 }
 
+void fill_f16(const RandomStream& stream, double mean, double std_dev, uint64_t first,
+              std::span<std::byte> out) {
+  fill_normal(stream, mean, std_dev, first, out, float_to_f16);
+}
+
 void fill_f32(const RandomStream& stream, double mean, double std_dev, uint64_t first,
               std::span<std::byte> out) {
   fill_normal(stream, mean, std_dev, first, out, [](float value) { return value; });

@@ -40,6 +40,8 @@ void fill_code_pairs(const RandomStream& stream, const CodeTable& table, uint64_
                      std::span<std::byte> out);
 void fill_bf16(const RandomStream& stream, double mean, double std_dev, uint64_t first,
                std::span<std::byte> out);
+void fill_f16(const RandomStream& stream, double mean, double std_dev, uint64_t first,
+              std::span<std::byte> out);
 void fill_f32(const RandomStream& stream, double mean, double std_dev, uint64_t first,
               std::span<std::byte> out);
 

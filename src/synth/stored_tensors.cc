@@ -2,6 +2,9 @@
 
 #include "base/check.h"
 #include "base/error.h"
+#include "model/names.h"
+#include "quant/quant_matrix.h"
+#include "synth/block_values.h"
 #include "synth/normal_values.h"
 
 #include <algorithm>
@@ -106,13 +109,14 @@ TensorBytes hyper_connection_base(const SynthPlan& plan, const TensorSpec& spec,
 }
 
 // k different experts for each token (Floyd's way of drawing without repetition).
+template <typename Id>
 TensorBytes token_experts(const SynthPlan& plan, const RandomStream& stream) {
   const int64_t n_experts = plan.config.n_experts;
   const int64_t k = plan.config.n_active_experts;
-  const int64_t row_bytes = k * int64_t{sizeof(int64_t)};
+  const int64_t row_bytes = k * int64_t{sizeof(Id)};
   const auto fill = [=](int64_t first, std::span<std::byte> out) {
     std::vector<int64_t> drawn_for(static_cast<size_t>(n_experts), -1);  // the last such token
-    std::vector<int64_t> row(static_cast<size_t>(k));
+    std::vector<Id> row(static_cast<size_t>(k));
     for (int64_t begin = 0; begin < static_cast<int64_t>(out.size()); begin += row_bytes) {
       const int64_t token = (first + begin) / row_bytes;
       for (int64_t i = 0; i < k; ++i) {
@@ -121,7 +125,7 @@ TensorBytes token_experts(const SynthPlan& plan, const RandomStream& stream) {
         auto expert = static_cast<int64_t>(draw % static_cast<uint64_t>(last + 1));
         if (drawn_for[static_cast<size_t>(expert)] == token) expert = last;
         drawn_for[static_cast<size_t>(expert)] = token;
-        row[static_cast<size_t>(i)] = expert;
+        row[static_cast<size_t>(i)] = static_cast<Id>(expert);
       }
       std::memcpy(out.data() + begin, row.data(), static_cast<size_t>(row_bytes));
     }
@@ -140,7 +144,7 @@ TensorBytes constant(uint8_t value) {
 int64_t PlannedTensor::bytes() const {
   auto size = static_cast<int64_t>(dtype_bytes(dtype));
   for (const int64_t extent : shape) size *= extent;
-  return size;
+  return size / dtype_block(dtype);
 }
 
 int64_t SynthPlan::bytes() const {
@@ -160,15 +164,47 @@ SynthPlan plan_tensors(const ModelConfig& config, SynthFormat format) {
   return plan;
 }
 
+SynthPlan plan_gguf(const ModelConfig& config, const Mix& mix) {
+  SynthPlan plan{config, {}, {}};
+  const auto append = [&](const std::vector<TensorSpec>& specs, int64_t layer) {
+    for (const TensorSpec& spec : specs) {
+      // The first expert stands for the stack of all.
+      const bool is_expert = spec.cls == TensorClass::kRoutedExpert;
+      if (is_expert && spec.name.find(".experts.0.") == std::string::npos) continue;
+      PlannedTensor tensor{gguf_name(spec.name).value(), mixed_type(mix, spec, layer, config),
+                           spec.shape, plan.specs.size(), false};
+      if (is_expert) tensor.shape.insert(tensor.shape.begin(), config.n_experts);
+      plan.specs.push_back(spec);
+      plan.tensors.push_back(std::move(tensor));
+    }
+  };
+  append(global_specs(config), 0);
+  for (int64_t layer = 0; layer < config.n_layers; ++layer) {
+    append(layer_specs(config, layer), layer);
+  }
+  return plan;
+}
+
 TensorBytes tensor_bytes(const SynthPlan& plan, const PlannedTensor& tensor, uint64_t seed) {
   const TensorSpec& spec = plan.specs[tensor.spec];
   const RandomStream stream{seed, XXH3_64bits(spec.name.data(), spec.name.size())};
-  if (spec.kind == TensorKind::kTokenMap) return token_experts(plan, stream);
+  if (spec.kind == TensorKind::kTokenMap) {
+    return tensor.dtype == DType::kI32 ? token_experts<int32_t>(plan, stream)
+                                       : token_experts<int64_t>(plan, stream);
+  }
   if (spec.name.ends_with("_base")) return hyper_connection_base(plan, spec, stream);
 
   const Distribution normal = distribution_of(spec);
-  if (tensor.dtype == DType::kBF16 || tensor.dtype == DType::kF32) {
-    const auto fill = tensor.dtype == DType::kBF16 ? fill_bf16 : fill_f32;
+  if (weight_format(tensor.dtype)) {
+    return {8, [=, block = block_template(tensor.dtype, normal.std_dev)](int64_t first,
+                                                                         std::span<std::byte> out) {
+              fill_blocks(stream, block, static_cast<uint64_t>(first), out);
+            }};
+  }
+  if (tensor.dtype == DType::kBF16 || tensor.dtype == DType::kF16 || tensor.dtype == DType::kF32) {
+    const auto fill = tensor.dtype == DType::kBF16  ? fill_bf16
+                      : tensor.dtype == DType::kF16 ? fill_f16
+                                                    : fill_f32;
     const auto size = static_cast<int64_t>(dtype_bytes(tensor.dtype));
     return {size, [=](int64_t first, std::span<std::byte> out) {
               fill(stream, normal.mean, normal.std_dev, static_cast<uint64_t>(first / size), out);

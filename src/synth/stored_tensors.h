@@ -2,6 +2,7 @@
 #pragma once
 
 #include "model/config.h"
+#include "model/mix.h"
 #include "model/tensor_specs.h"
 #include "tensor/dtype.h"
 
@@ -16,7 +17,8 @@ namespace dsv4 {
 
 enum class SynthFormat {
   kNative,  // as released: FP4 experts, FP8 linears, BF16 and F32
-  kBf16     // every matrix BF16
+  kBf16,    // every matrix BF16
+  kGguf     // a GGUF file, with the types of a mix
 };
 
 struct PlannedTensor {
@@ -41,6 +43,8 @@ struct SynthPlan {
 // Tensors of all layers and, where config.n_mtp_layers > 0, of the MTP block. Throws
 // Error(kUnsupported) for a width that FP4 cannot store.
 SynthPlan plan_tensors(const ModelConfig& config, SynthFormat format);
+// The same for a GGUF file: its names, experts stacked, types by the mix.
+SynthPlan plan_gguf(const ModelConfig& config, const Mix& mix);
 
 // The bytes of a tensor: fill(first, out) writes those from byte `first` on. Both are multiples of
 // `granule`, except that the last range may end with the tensor. A pure function, for any thread.

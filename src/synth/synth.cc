@@ -1,7 +1,10 @@
 #include "synth/synth.h"
 
 #include "base/error.h"
+#include "formats/gguf.h"
 #include "formats/safetensors.h"
+#include "model/gguf_config.h"
+#include "model/gguf_tokenizer.h"
 #include "model/param_count.h"
 #include "synth/byte_tokenizer.h"
 
@@ -21,6 +24,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kIndexName = "model.safetensors.index.json";
+constexpr const char* kGgufName = "model.gguf";
 
 // Consecutive tensors of the plan that share a file.
 struct Shard {
@@ -50,7 +54,8 @@ std::string shard_name(size_t i, size_t n) {
 // Files that an earlier synthesis may have left, also an unfinished one.
 bool is_checkpoint_file(const std::string& name) {
   return name == kIndexName || name == "config.json" || name == "generation_config.json" ||
-         name == "tokenizer.json" ||
+         name == "tokenizer.json" || name == kGgufName ||
+         name == std::string(kGgufName) + ".part" ||
          (name.starts_with("model-") &&
           (name.ends_with(".safetensors") || name.ends_with(".safetensors.part")));
 }
@@ -152,11 +157,22 @@ class ShardWriter {
     writer.finish();
   }
 
+  void write_gguf(const GgufBuilder& metadata) {
+    std::vector<GgufWriter::Declaration> declarations;
+    for (const PlannedTensor& tensor : plan_.tensors) {
+      declarations.push_back({tensor.name, tensor.dtype, tensor.shape});
+    }
+    GgufWriter writer(options_.folder / kGgufName, metadata, declarations);
+    for (const PlannedTensor& tensor : plan_.tensors) write(tensor, writer);
+    writer.finish();
+  }
+
  private:
   static constexpr int64_t kPieceBytes = 8 << 20;
   static constexpr int64_t kGrainBytes = 64 << 10;
 
-  void write(const PlannedTensor& tensor, SafetensorsWriter& writer) {
+  template <typename Writer>
+  void write(const PlannedTensor& tensor, Writer& writer) {
     const TensorBytes source = tensor_bytes(plan_, tensor, options_.seed);
     const int64_t grain = std::max<int64_t>(1, kGrainBytes / source.granule) * source.granule;
     const int64_t piece = std::max<int64_t>(1, kPieceBytes / grain) * grain;
@@ -195,6 +211,29 @@ std::string write_shards(const SynthPlan& plan, const std::vector<Shard>& shards
   }
   const nlohmann::json index = {{"metadata", {{"total_size", plan.bytes()}}}, {"weight_map", map}};
   return index.dump(2) + "\n";
+}
+
+GgufBuilder gguf_metadata(const ModelConfig& config, const std::optional<std::string>& tokenizer) {
+  GgufBuilder metadata;
+  add_config(config, metadata);
+  metadata.add_string("general.name", "synthetic DeepSeek V4");
+  metadata.add_u32("general.quantization_version", 2);
+  if (tokenizer) {
+    add_tokenizer(*tokenizer, config.vocab_size, static_cast<int32_t>(config.bos_token_id),
+                  static_cast<int32_t>(config.eos_token_id), metadata);
+  }
+  return metadata;
+}
+
+// All files of a safetensors checkpoint; the number of shards.
+int64_t write_checkpoint(const SynthPlan& plan, const SynthOptions& options,
+                         const std::optional<std::string>& tokenizer, ShardWriter& writer) {
+  const std::vector<Shard> shards = plan_shards(plan, options.shard_bytes);
+  write_text(options.folder / "config.json", config_text(plan.config, options.format));
+  write_text(options.folder / "generation_config.json", generation_config_text(plan.config));
+  if (tokenizer) write_text(options.folder / "tokenizer.json", *tokenizer);
+  write_text(options.folder / kIndexName, write_shards(plan, shards, writer));
+  return std::ssize(shards);
 }
 
 }  // namespace
@@ -258,14 +297,17 @@ SynthReport synthesize(const ModelConfig& config, const SynthOptions& options, T
                        const SynthProgress& progress) {
   ModelConfig written = config;
   written.has_dspark = false;
-  written.n_mtp_layers = std::min<int64_t>(config.n_mtp_layers, 1);
+  const bool is_gguf = options.format == SynthFormat::kGguf;
+  written.n_mtp_layers = is_gguf ? 0 : std::min<int64_t>(config.n_mtp_layers, 1);
   parse_config(config_to_json(written), "configuration");  // refuse what could not be loaded
 
   const std::vector<fs::path> old_files = files_to_replace(options.folder, options.replace);
   const uint64_t room = room_in(options.folder, old_files);
-  // Before the plan, whose size follows the configuration: half a byte is the least of a weight.
-  check_room(options.folder, count_params(written).main_model() / 2, room);
-  const SynthPlan plan = plan_tensors(written, options.format);
+  // Before the plan, whose size follows the configuration: a quarter byte is about the least of a
+  // weight.
+  check_room(options.folder, count_params(written).main_model() / 4, room);
+  const SynthPlan plan =
+      is_gguf ? plan_gguf(written, options.mix) : plan_tensors(written, options.format);
   check_room(options.folder, plan.bytes(), room);
   std::error_code error;
   for (const fs::path& file : old_files) {
@@ -274,16 +316,17 @@ SynthReport synthesize(const ModelConfig& config, const SynthOptions& options, T
   fs::create_directories(options.folder, error);
   if (error) throw file_error(options.folder, "create the folder", error);
 
-  const std::vector<Shard> shards = plan_shards(plan, options.shard_bytes);
-  write_text(options.folder / "config.json", config_text(written, options.format));
-  write_text(options.folder / "generation_config.json", generation_config_text(written));
   const std::optional<std::string> tokenizer = byte_tokenizer_json(written.vocab_size);
-  if (tokenizer) write_text(options.folder / "tokenizer.json", *tokenizer);
   ShardWriter writer(plan, options, pool, progress);
-  write_text(options.folder / kIndexName, write_shards(plan, shards, writer));
+  int64_t n_files = 1;
+  if (is_gguf) {
+    writer.write_gguf(gguf_metadata(written, tokenizer));
+  } else {
+    n_files = write_checkpoint(plan, options, tokenizer, writer);
+  }
   return {.n_tensors = static_cast<int64_t>(plan.tensors.size()),
           .n_bytes = plan.bytes(),
-          .n_files = static_cast<int64_t>(shards.size()),
+          .n_files = n_files,
           .has_tokenizer = tokenizer.has_value()};
 }
 

@@ -17,6 +17,7 @@ namespace dsv4 {
 struct SynthOptions {
   std::filesystem::path folder;
   SynthFormat format = SynthFormat::kNative;
+  Mix mix;  // of a GGUF file
   uint64_t seed = 0;
   int64_t shard_bytes = 5'000'000'000;  // a file has at least one tensor
   bool replace = false;                 // write over an earlier checkpoint in the folder
@@ -41,10 +42,10 @@ std::vector<int64_t> parse_layers(const std::string& text, int64_t n_layers);
 ModelConfig select_layers(const ModelConfig& config, const std::vector<int64_t>& layers);
 
 // Writes config.json, generation_config.json, tokenizer.json (where the vocabulary has room for
-// its tokens), the shards, and last model.safetensors.index.json. One MTP block is written where
-// config.n_mtp_layers > 0. The bytes depend on configuration, format, seed and shard size only.
-// Throws Error(kIo, kOutOfRange) when the folder is not empty, the disk has too little room or
-// writing fails.
+// its tokens), the shards, and last model.safetensors.index.json; or one model.gguf with all of it.
+// One MTP block is written where config.n_mtp_layers > 0, not to GGUF. The bytes depend on
+// configuration, format, seed and shard size only. Throws Error(kIo, kOutOfRange) when the folder
+// is not empty, the disk has too little room or writing fails.
 SynthReport synthesize(const ModelConfig& config, const SynthOptions& options, ThreadPool& pool,
                        const SynthProgress& progress = {});
 
