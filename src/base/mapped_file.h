@@ -18,6 +18,8 @@ class MappedFile {
   MappedFile& operator=(MappedFile&& other) noexcept;
 
   std::span<const std::byte> bytes() const { return bytes_; }
+  // Reads the whole file into memory now, so that later reads do not wait for it.
+  void populate() const;
   const std::filesystem::path& path() const { return path_; }
 
  private:

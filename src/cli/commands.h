@@ -17,6 +17,7 @@ enum ExitCode {
   kInterrupted = 130
 };
 
+void add_bench(CLI::App& app);
 void add_compare(CLI::App& app);
 void add_detokenize(CLI::App& app);
 void add_encode(CLI::App& app);

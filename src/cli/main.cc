@@ -23,6 +23,7 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", "dsv4 " DSV4_VERSION);
   app.require_subcommand(1);
   app.footer(kFooter);
+  dsv4::cli::add_bench(app);
   dsv4::cli::add_compare(app);
   dsv4::cli::add_detokenize(app);
   dsv4::cli::add_encode(app);

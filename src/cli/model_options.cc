@@ -34,6 +34,16 @@ std::string_view trim(std::string_view text) {
   return text;
 }
 
+ModelOptions model_options(const ModelArgs& args) {
+  ModelOptions options;
+  options.numerics = args.numerics;
+  options.max_batch_tokens = args.chunk;
+  options.context = args.context;
+  return options;
+}
+
+}  // namespace
+
 Isa parse_isa(const std::string& name) {
   if (name == "auto") return best_isa();
   Isa isa = Isa::kScalar;
@@ -44,16 +54,6 @@ Isa parse_isa(const std::string& name) {
   throw Error(ErrorCode::kUnsupported, "--isa",
               fmt::format("this machine has no {}; its best is {}", name, isa_name(best_isa())));
 }
-
-ModelOptions model_options(const ModelArgs& args) {
-  ModelOptions options;
-  options.numerics = args.numerics;
-  options.max_batch_tokens = args.chunk;
-  options.context = args.context;
-  return options;
-}
-
-}  // namespace
 
 void ModelArgs::add_to(CLI::App& command) {
   command.add_option("-m,--model", path, "Model folder")->required()->type_name("DIR");

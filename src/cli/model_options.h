@@ -3,6 +3,7 @@
 
 #include "base/thread_pool.h"
 #include "engine/sampler.h"
+#include "kernels/cpu/cpu_ops.h"
 #include "kernels/ops.h"
 #include "model/model.h"
 
@@ -46,6 +47,7 @@ class LoadedModel {
  public:
   explicit LoadedModel(const ModelArgs& args);
   Model& operator*() { return model_; }
+  ThreadPool& pool() { return pool_; }
   Model* operator->() { return &model_; }
   const Model* operator->() const { return &model_; }
 
@@ -54,6 +56,10 @@ class LoadedModel {
   std::unique_ptr<Ops> ops_;
   Model model_;
 };
+
+// "auto" is the best instruction set of this machine. Throws Error(kUnsupported) for one that it
+// lacks.
+Isa parse_isa(const std::string& name);
 
 // Ids from "1,2,3". Throws Error(kInvalidInput) naming the entry that is not a number.
 std::vector<int32_t> parse_ids(const std::string& text);

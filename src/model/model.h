@@ -56,6 +56,10 @@ class Model {
                                    Trace* trace = nullptr);
   void mtp_logits(View<const float, 3> streams, Matrix<float> out, Trace* trace = nullptr);
 
+  // How many experts have been run in each layer, over all passes: each reads its weights once. The
+  // MTP block counts as layer 0.
+  const std::vector<int64_t>& expert_runs() const { return work_.expert_runs; }
+
   // Scratch memory of a model of this geometry.
   static int64_t workspace_bytes(const ModelConfig& config, const ModelOptions& options);
   // Layout of the main layers' state, from the geometry alone (fingerprint 0).

@@ -105,6 +105,7 @@ void mixture_of_experts(Step& step, const MoeWeights& w) {
   for (size_t e = 0; e < groups.size(); ++e) {
     const auto& [rows, weights] = groups[e];
     if (rows.empty()) continue;
+    ++step.work.expert_runs[static_cast<size_t>(step.layer)];
     const auto n_rows = static_cast<int64_t>(rows.size());
     const Matrix<float> expert_x = step.work.expert_x.first(n_rows);
     const Matrix<float> expert_y = step.work.expert_y.first(n_rows);

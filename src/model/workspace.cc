@@ -47,7 +47,8 @@ Workspace::Workspace(const ModelConfig& c, int64_t n)
       expert_x({n, c.hidden_size}),
       gate({n, c.expert_dim}),
       up({n, c.expert_dim}),
-      expert_y({n, c.hidden_size}) {}
+      expert_y({n, c.hidden_size}),
+      expert_runs(static_cast<size_t>(c.n_layers)) {}
 
 int64_t Workspace::bytes() const {
   const auto sum = [](const auto&... tensors) {

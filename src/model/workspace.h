@@ -70,14 +70,15 @@ struct Workspace {
   RowListBuilder index_keys;
 
   // Experts
-  Tensor<float, 2> router_scores;   // [n, E]
-  Tensor<float, 2> biased_scores;   // [n, E]
-  Tensor<int32_t, 2> expert_ids;    // [n, k]
-  Tensor<float, 2> expert_weights;  // [n, k]
-  Tensor<float, 2> expert_x;        // [n, d] tokens of one expert
-  Tensor<float, 2> gate;            // [n, fe]
-  Tensor<float, 2> up;              // [n, fe]
-  Tensor<float, 2> expert_y;        // [n, d]
+  Tensor<float, 2> router_scores;    // [n, E]
+  Tensor<float, 2> biased_scores;    // [n, E]
+  Tensor<int32_t, 2> expert_ids;     // [n, k]
+  Tensor<float, 2> expert_weights;   // [n, k]
+  Tensor<float, 2> expert_x;         // [n, d] tokens of one expert
+  Tensor<float, 2> gate;             // [n, fe]
+  Tensor<float, 2> up;               // [n, fe]
+  Tensor<float, 2> expert_y;         // [n, d]
+  std::vector<int64_t> expert_runs;  // by main layer: experts that some token chose, of all passes
 
   // Of all tensors. Memory is touched only as it is used, so constructing a workspace to learn its
   // size costs nothing.

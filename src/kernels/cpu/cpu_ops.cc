@@ -10,6 +10,8 @@ constexpr int64_t kLinearGrain = 16;  // rows of a weight; the kernels' tile
 constexpr int64_t kPanelGrain = 32;   // rows of a weight; the int8 kernels' panel
 constexpr int64_t kHeadGrain = 4;     // heads that share the reads of a row
 
+}  // namespace
+
 const KernelTable& kernel_table(Isa isa) {
   CHECK(isa_supported(isa), static_cast<int>(isa));
   switch (isa) {
@@ -26,8 +28,6 @@ const KernelTable& kernel_table(Isa isa) {
   }
   return kernel_table_scalar();
 }
-
-}  // namespace
 
 std::string_view isa_name(Isa isa) {
   constexpr std::string_view kNames[] = {"scalar", "avx2", "avx2_vnni", "avx512", "avx512_vnni"};

@@ -36,7 +36,19 @@ struct KernelTable {
   // Attention of n_heads heads of one token. q, o [n_heads, c] contiguous, sink [n_heads].
   void (*attend)(const float* q, int64_t n_heads, int64_t c, const float* const* rows,
                  int64_t n_rows, const float* sink, float scale, bool round_bf16, float* o);
+
+  // Loops for measure_roofs(). Reads n_bytes; or makes products for n_rounds and returns how many
+  // operations these were. The sinks keep the loops alive.
+  uint32_t (*read_roof)(const std::byte* data, int64_t n_bytes);
+  double (*int8_roof)(int64_t n_rounds, uint32_t* sink);
+  double (*f32_roof)(int64_t n_rounds, uint32_t* sink);
 };
+
+bool has_bf16_products();
+double bf16_roof(int64_t n_rounds, uint32_t* sink);
+
+// Of a build that this machine supports.
+const KernelTable& kernel_table(Isa isa);
 
 const KernelTable& kernel_table_scalar();
 const KernelTable& kernel_table_avx2();

@@ -9,6 +9,7 @@
 #include "kernels/cpu/decode-inl.h"
 #include "kernels/cpu/int8-inl.h"
 #include "kernels/cpu/kernel_table.h"
+#include "kernels/cpu/roof-inl.h"
 #include "kernels/cpu/simd.h"
 
 #include <math.h>
@@ -385,7 +386,8 @@ static void attend(const float* q, int64_t n_heads, int64_t c, const float* cons
   }
 }
 
-constexpr KernelTable kTable = {linear, quantize_int8, linear_int8, indexer_scores, attend};
+constexpr KernelTable kTable = {linear, quantize_int8, linear_int8, indexer_scores,
+                                attend, read_roof,     int8_roof,   f32_roof};
 
 }  // namespace
 }  // namespace dsv4

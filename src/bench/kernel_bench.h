@@ -1,0 +1,30 @@
+// Speed of the products with each weight format, alone.
+#pragma once
+
+#include "base/thread_pool.h"
+#include "kernels/ops.h"
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace dsv4 {
+
+struct KernelRow {
+  std::string format;  // "FP4", "Q4_K", ...
+  bool int8 = false;   // activations as int8, else float
+  int64_t n_tokens = 0;
+  double seconds = 0;  // the best of a few runs
+  double bytes = 0;    // of weights
+  double ops = 0;
+
+  double bytes_per_second() const { return bytes / seconds; }
+  double ops_per_second() const { return ops / seconds; }
+};
+
+// Every format with 1, 8 and 512 tokens, on a matrix of random weights far larger than the caches
+// (512 tokens: on a part of it). `done` is told each row.
+void bench_kernels(Ops& ops, const std::function<void(const KernelRow&)>& done);
+
+}  // namespace dsv4
