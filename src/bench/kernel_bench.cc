@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <functional>
 
 namespace dsv4 {
 namespace {
@@ -77,6 +78,20 @@ BenchWeight make_floats(const char* name, WeightFormat format) {
   return w;
 }
 
+BenchWeight make_weight(WeightFormat format) {
+  if (const auto type = block_type(format)) return make_blocks(*type);
+  switch (format) {
+    case WeightFormat::kF32:
+      return make_floats("F32", format);
+    case WeightFormat::kF16:
+      return make_floats("F16", format);
+    case WeightFormat::kBF16:
+      return make_floats("BF16", format);
+    default:
+      return make_native(format);
+  }
+}
+
 // The best of runs for a fifth of a second.
 double best_seconds(const std::function<void()>& run) {
   double best = 1e9;
@@ -123,20 +138,21 @@ KernelRow measure(Ops& ops, const BenchWeight& weight, int64_t n) {
 
 }  // namespace
 
-void bench_kernels(Ops& ops, const std::function<void(const KernelRow&)>& done) {
-  const auto run = [&](const BenchWeight& weight) {
-    for (const int64_t n : {1, 8, 512}) done(measure(ops, weight, n));
-  };
-  run(make_native(WeightFormat::kFP4));
-  run(make_native(WeightFormat::kFP8));
-  for (const DType type :
-       {DType::kMXFP4, DType::kIQ2_XXS, DType::kQ2_K, DType::kQ3_K, DType::kQ4_0, DType::kQ4_1,
-        DType::kQ4_K, DType::kQ5_0, DType::kQ5_1, DType::kQ5_K, DType::kQ6_K, DType::kQ8_0}) {
-    run(make_blocks(type));
+std::vector<KernelCase> kernel_cases() {
+  std::vector<KernelCase> cases;
+  for (const WeightFormat format :
+       {WeightFormat::kFP4, WeightFormat::kFP8, WeightFormat::kMXFP4, WeightFormat::kIQ2_XXS,
+        WeightFormat::kQ2_K, WeightFormat::kQ3_K, WeightFormat::kQ4_0, WeightFormat::kQ4_1,
+        WeightFormat::kQ4_K, WeightFormat::kQ5_0, WeightFormat::kQ5_1, WeightFormat::kQ5_K,
+        WeightFormat::kQ6_K, WeightFormat::kQ8_0, WeightFormat::kBF16, WeightFormat::kF16,
+        WeightFormat::kF32}) {
+    for (const int64_t n : {1, 8, 512}) cases.push_back({format, n});
   }
-  run(make_floats("BF16", WeightFormat::kBF16));
-  run(make_floats("F16", WeightFormat::kF16));
-  run(make_floats("F32", WeightFormat::kF32));
+  return cases;
+}
+
+KernelRow bench_kernel(Ops& ops, const KernelCase& kernel) {
+  return measure(ops, make_weight(kernel.format), kernel.n_tokens);
 }
 
 }  // namespace dsv4

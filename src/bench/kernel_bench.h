@@ -5,7 +5,6 @@
 #include "kernels/ops.h"
 
 #include <cstdint>
-#include <functional>
 #include <string>
 #include <vector>
 
@@ -23,8 +22,16 @@ struct KernelRow {
   double ops_per_second() const { return ops / seconds; }
 };
 
-// Every format with 1, 8 and 512 tokens, on a matrix of random weights far larger than the caches
-// (512 tokens: on a part of it). `done` is told each row.
-void bench_kernels(Ops& ops, const std::function<void(const KernelRow&)>& done);
+// A format with a number of tokens.
+struct KernelCase {
+  WeightFormat format;
+  int64_t n_tokens;
+};
+
+// Every format with 1, 8 and 512 tokens.
+std::vector<KernelCase> kernel_cases();
+
+// On a matrix of random weights far larger than the caches; many tokens on a part of it.
+KernelRow bench_kernel(Ops& ops, const KernelCase& kernel);
 
 }  // namespace dsv4

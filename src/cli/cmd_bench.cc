@@ -9,6 +9,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
 #include <ctime>
 #include <fstream>
 #include <map>
@@ -59,7 +60,8 @@ std::string key_of(const Json& row) {
 // Prints rows as a table, or as JSON lines; beside an earlier run where there is one.
 class Report {
  public:
-  Report(const BenchArgs& args, const Roofs& roofs) : json_(args.json), roofs_(roofs) {
+  Report(const BenchArgs& args, RoofMeter& meter)
+      : json_(args.json), meter_(meter), roofs_(meter.measure()) {
     if (args.compare.empty()) return;
     std::ifstream file(args.compare);
     if (!file) throw Error(ErrorCode::kNotFound, args.compare, "cannot be read");
@@ -98,6 +100,24 @@ class Report {
                "of read", "Gop/s", "of peak");
   }
 
+  void print_model_head() const {
+    if (json_) return;
+    fmt::print("\n{:<9}{:>8}{:>7}{:>10}{:>10}{:>8}{:>10}{:>8}{:>9}{:>8}\n", "", "context", "tokens",
+               "ms", "tokens/s", "GB/s", "of read", "Gop/s", "of int8", "spread");
+  }
+
+  // A row's limit is the better one of before and after it.
+  template <typename Run>
+  void add(const Run& run) {
+    const double before = meter_.measure_read();
+    const auto row = run();
+    roofs_.read = std::max(before, meter_.measure_read());
+    print(row);
+  }
+
+  void set_model(const std::string& model) { model_ = model; }
+
+ private:
   void print(const KernelRow& row) const {
     const double peak = row.int8 ? roofs_.int8 : roofs_.f32;
     const Json json = {{"kind", "kernel"},
@@ -115,20 +135,14 @@ class Report {
                100 * row.ops_per_second() / peak, change(json, "gop_s"));
   }
 
-  void print_model_head() const {
-    if (json_) return;
-    fmt::print("\n{:<9}{:>8}{:>7}{:>10}{:>10}{:>8}{:>10}{:>8}{:>9}{:>8}\n", "", "context", "tokens",
-               "ms", "tokens/s", "GB/s", "of read", "Gop/s", "of int8", "spread");
-  }
-
-  void print(const ModelRow& row, const std::string& model) const {
+  void print(const ModelRow& row) const {
     Json bytes = {{"state", row.cost.state_bytes}};
     for (size_t i = 0; i < kTensorClasses; ++i) {
       if (row.cost.weight_bytes[i] == 0) continue;
       bytes[std::string(tensor_class_name(static_cast<TensorClass>(i)))] = row.cost.weight_bytes[i];
     }
     const Json json = {{"kind", "model"},
-                       {"model", model},
+                       {"model", model_},
                        {"work", row.work},
                        {"context", row.context},
                        {"n_tokens", row.n_tokens},
@@ -149,7 +163,6 @@ class Report {
                100 * row.spread, change(json, "tokens_per_s"));
   }
 
- private:
   static void print_line(const Json& row) {
     fmt::print("{}\n", row.dump());
     std::fflush(stdout);
@@ -164,47 +177,48 @@ class Report {
   }
 
   bool json_;
+  RoofMeter& meter_;
   Roofs roofs_;
+  std::string model_;
   std::map<std::string, Json> earlier_;
 };
 
-void run_kernels(const BenchArgs& args, const Report& report) {
-  ThreadPool pool(args.model.threads);
+void run_kernels(const BenchArgs& args, ThreadPool& pool, Report& report) {
   const auto ops = make_cpu_ops(pool, parse_isa(args.model.isa));
   report.print_kernel_head();
-  bench_kernels(*ops, [&](const KernelRow& row) { report.print(row); });
+  for (const KernelCase& kernel : kernel_cases()) {
+    report.add([&] { return bench_kernel(*ops, kernel); });
+  }
 }
 
-void run_model(const BenchArgs& args, const Report& report) {
+void run_model(const BenchArgs& args, Report& report) {
   LoadedModel model(args.model);
   for (const MappedFile& file : model->checkpoint().files()) file.populate();
   ModelBench bench(*model);
+  report.set_model(args.model.path);
   report.print_model_head();
   for (const int64_t batch : args.batches) {
     for (const int64_t context : args.contexts) {
       if (batch > 1 && context != args.contexts.front()) continue;
       if (context + 2 > model->state_layout().max_tokens) continue;
-      report.print(bench.decode(context, batch), args.model.path);
+      report.add([&] { return bench.decode(context, batch); });
     }
   }
   for (const int64_t n : args.prompts) {
-    if (n < model->state_layout().max_tokens) report.print(bench.prefill(n), args.model.path);
+    if (n < model->state_layout().max_tokens) report.add([&] { return bench.prefill(n); });
   }
 }
 
 void run(BenchArgs args) {
-  Roofs roofs;
-  {
-    ThreadPool pool(args.model.threads);
-    args.model.threads = pool.n_threads();
-    const Isa isa = parse_isa(args.model.isa);
-    args.model.isa = isa_name(isa);
-    roofs = measure_roofs(pool, isa);
-  }
-  const Report report(args, roofs);
+  ThreadPool pool(args.model.threads);
+  args.model.threads = pool.n_threads();
+  const Isa isa = parse_isa(args.model.isa);
+  args.model.isa = isa_name(isa);
+  RoofMeter meter(pool, isa);
+  Report report(args, meter);
   report.print_roofs(args);
   if (args.model.path.empty()) {
-    run_kernels(args, report);
+    run_kernels(args, pool, report);
   } else {
     run_model(args, report);
   }
@@ -236,9 +250,10 @@ void add_bench(CLI::App& app) {
   command->add_option("--compare", args->compare, "What an earlier run printed with --json")
       ->type_name("FILE");
   command->footer(
-      "The roofs are measured first, with the same threads: reading memory once, and products "
-      "from\n"
-      "registers. Contexts are random entries instead of a prefill, which cost the same to attend "
+      "The roofs are measured with the same threads: reading memory once, around each row, and "
+      "products\n"
+      "from registers. Contexts are random entries instead of a prefill, which cost the same to "
+      "attend "
       "to.\n"
       "Weights are read into memory before; experts vary from step to step.\n\n"
       "Example: dsv4 bench -m flash3-q4k --json > today.jsonl");

@@ -2,9 +2,12 @@
 
 #include "kernels/cpu/kernel_table.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <new>
 #include <vector>
 
 namespace dsv4 {
@@ -33,34 +36,54 @@ double best_rate(ThreadPool& pool, int n_tries, const Body& body) {
   return best;
 }
 
+constexpr int64_t kBytesPerThread = int64_t{256} << 20;
+
+// Memory in large pages where the system has them, so that translations do not count.
+std::span<std::byte> map_memory(int64_t n_bytes) {
+  const auto size = static_cast<size_t>(n_bytes);
+  void* memory = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) throw std::bad_alloc();
+  ::madvise(memory, size, MADV_HUGEPAGE);
+  return {static_cast<std::byte*>(memory), size};
+}
+
 }  // namespace
 
-Roofs measure_roofs(ThreadPool& pool, Isa isa) {
-  const KernelTable& table = kernel_table(isa);
-  Roofs roofs;
-  std::vector<uint32_t> sinks(static_cast<size_t>(pool.n_threads()), 1);
-  const auto sink = [&](int64_t part) { return &sinks[static_cast<size_t>(part)]; };
-
-  constexpr int64_t kBytesPerThread = int64_t{256} << 20;
-  std::vector<std::byte> memory(static_cast<size_t>(kBytesPerThread * pool.n_threads()));
-  const auto read = [&](int64_t part) {
-    *sink(part) += table.read_roof(memory.data() + part * kBytesPerThread, kBytesPerThread);
-    return static_cast<double>(kBytesPerThread);
-  };
-  pool.parallel_for(pool.n_threads(), 1, [&](int64_t begin, int64_t end) {  // first touch
-    std::fill_n(memory.data() + begin * kBytesPerThread, (end - begin) * kBytesPerThread,
+RoofMeter::RoofMeter(ThreadPool& pool, Isa isa)
+    : pool_(pool),
+      isa_(isa),
+      memory_(map_memory(kBytesPerThread * pool.n_threads())),
+      sinks_(static_cast<size_t>(pool.n_threads()), 1) {
+  pool_.parallel_for(pool_.n_threads(), 1, [&](int64_t begin, int64_t end) {  // first touch
+    std::fill_n(memory_.data() + begin * kBytesPerThread, (end - begin) * kBytesPerThread,
                 std::byte{1});
   });
-  roofs.read = best_rate(pool, 7, read);
+}
 
+RoofMeter::~RoofMeter() { ::munmap(memory_.data(), memory_.size()); }
+
+double RoofMeter::measure_read() {
+  const KernelTable& table = kernel_table(isa_);
+  return best_rate(pool_, 7, [&](int64_t part) {
+    sinks_[static_cast<size_t>(part)] +=
+        table.read_roof(memory_.data() + part * kBytesPerThread, kBytesPerThread);
+    return static_cast<double>(kBytesPerThread);
+  });
+}
+
+Roofs RoofMeter::measure() {
+  const KernelTable& table = kernel_table(isa_);
   constexpr int64_t kRounds = 4'000'000;
-  constexpr int kTries = 3;
-  roofs.int8 =
-      best_rate(pool, kTries, [&](int64_t p) { return table.int8_roof(kRounds, sink(p)); });
-  roofs.f32 = best_rate(pool, kTries, [&](int64_t p) { return table.f32_roof(kRounds, sink(p)); });
-  if (has_bf16_products()) {
-    roofs.bf16 = best_rate(pool, kTries, [&](int64_t p) { return bf16_roof(kRounds, sink(p)); });
-  }
+  const auto rate_of = [&](double (*products)(int64_t, uint32_t*)) {
+    return best_rate(pool_, 3, [&](int64_t part) {
+      return products(kRounds, &sinks_[static_cast<size_t>(part)]);
+    });
+  };
+  Roofs roofs;
+  roofs.read = measure_read();
+  roofs.int8 = rate_of(table.int8_roof);
+  roofs.f32 = rate_of(table.f32_roof);
+  if (has_bf16_products()) roofs.bf16 = rate_of(bf16_roof);
   return roofs;
 }
 

@@ -5,6 +5,11 @@
 #include "base/thread_pool.h"
 #include "kernels/cpu/cpu_ops.h"
 
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
 namespace dsv4 {
 
 struct Roofs {
@@ -14,7 +19,24 @@ struct Roofs {
   double bf16 = 0;  // 0 where the processor has no instruction for it
 };
 
-// All threads of the pool at once, the best of a few tries; takes about a second.
-Roofs measure_roofs(ThreadPool& pool, Isa isa = best_isa());
+// All threads of the pool at once, the best of a few tries. The pool must outlive it.
+class RoofMeter {
+ public:
+  explicit RoofMeter(ThreadPool& pool, Isa isa = best_isa());
+  ~RoofMeter();
+  RoofMeter(const RoofMeter&) = delete;
+  RoofMeter& operator=(const RoofMeter&) = delete;
+
+  // About a second.
+  Roofs measure();
+  // Reading alone, a tenth of that: machines shared with others change from second to second.
+  double measure_read();
+
+ private:
+  ThreadPool& pool_;
+  Isa isa_;
+  std::span<std::byte> memory_;
+  std::vector<uint32_t> sinks_;  // one for each thread
+};
 
 }  // namespace dsv4
