@@ -1,6 +1,7 @@
 // Unpackers of 4-bit integers whose scales and zero points are in tensors of their own.
 #pragma once
 
+#include "kernels/cpu/decode-inl.h"
 #include "kernels/cpu/panel-inl.h"
 
 namespace dsv4 {
