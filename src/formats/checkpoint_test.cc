@@ -90,13 +90,13 @@ TEST_F(CheckpointTest, opens_a_file_or_a_folder_with_one_file) {
   EXPECT_NE(Checkpoint::open(folder_ / "weights.safetensors").find("x"), nullptr);
   EXPECT_NE(Checkpoint::open(folder_).find("x"), nullptr);
   write_shard("other.safetensors", {"y"});
-  expect_error({"has 2 .safetensors files"});
+  expect_error({"has 2 .safetensors or .gguf files"});
   write_shard("model.safetensors", {"z"});
   EXPECT_NE(Checkpoint::open(folder_).find("z"), nullptr);
 }
 
 TEST_F(CheckpointTest, says_when_there_is_nothing) {
-  expect_error({"has 0 .safetensors files"});
+  expect_error({"has 0 .safetensors or .gguf files"});
   EXPECT_THROW(Checkpoint::open(folder_ / "absent"), Error);
 }
 
