@@ -12,16 +12,20 @@
 
 namespace dsv4 {
 
-// Tensors of one class and stored type. Block scales belong to the class of their weight.
+// Tensors of one class and stored type. Block scales belong to the class of their weight. Words of
+// 4-bit integers are a type of their own.
 struct StoredGroup {
   std::optional<TensorClass> cls;  // nothing: no tensor of the model (DSpark stages, for example)
   DType dtype = DType::kF32;
+  bool int4 = false;  // eight integers in each I32
   int64_t n_tensors = 0;
   int64_t n_bytes = 0;
 };
 
 // Name of the class, or "other".
 std::string_view group_name(const StoredGroup& group);
+// Name of the type: "INT4", or as in a file.
+std::string_view type_name(const StoredGroup& group);
 
 // By class, then type: of a checkpoint, and as a release would store this geometry.
 std::vector<StoredGroup> stored_groups(const Checkpoint& checkpoint, const ModelConfig& config);
