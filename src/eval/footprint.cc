@@ -95,6 +95,11 @@ SynthPlan plan_of_layer(const ModelConfig& config, int64_t layer) {
   return plan_tensors(one, fp4 ? SynthFormat::kNative : SynthFormat::kBf16);
 }
 
+bool is_expert_table(const StoredGroup& group) {
+  const bool ids = group.dtype == DType::kI64 || group.dtype == DType::kI32;
+  return group.cls == TensorClass::kRouter && ids && !group.int4;
+}
+
 // Expected share of the routed experts that some token chose.
 double chosen_share(const ModelConfig& config, int64_t n_tokens) {
   const double active =
@@ -146,6 +151,15 @@ std::vector<StoredGroup> released_groups(const ModelConfig& config) {
   return groups.list();
 }
 
+double bits_per_weight(const std::vector<StoredGroup>& groups, const ModelConfig& config) {
+  int64_t n_bytes = 0;
+  for (const StoredGroup& group : groups) {
+    if (!group.cls || *group.cls == TensorClass::kMtp || is_expert_table(group)) continue;
+    n_bytes += group.n_bytes;
+  }
+  return 8 * static_cast<double>(n_bytes) / static_cast<double>(count_params(config).main_model());
+}
+
 int64_t trained_state_bytes(const ModelConfig& c, int64_t n_tokens) {
   constexpr int64_t kFp8Block = 64;
   constexpr int64_t kFp4Block = 32;
@@ -187,8 +201,8 @@ MemoryForecast forecast_memory(const ModelConfig& config, const std::vector<Stor
     } else {
       forecast.weights += group.n_bytes;
     }
-    if (*group.cls != TensorClass::kRouter || group.int4) continue;
-    // Tables of expert ids are kept as 32-bit numbers.
+    if (!is_expert_table(group)) continue;
+    // Kept as 32-bit numbers.
     if (group.dtype == DType::kI64) forecast.program += group.n_bytes / 2;
     if (group.dtype == DType::kI32) forecast.program += group.n_bytes;
   }

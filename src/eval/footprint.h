@@ -31,6 +31,10 @@ std::string_view type_name(const StoredGroup& group);
 std::vector<StoredGroup> stored_groups(const Checkpoint& checkpoint, const ModelConfig& config);
 std::vector<StoredGroup> released_groups(const ModelConfig& config);
 
+// Bits that a parameter of the main model takes on average, with its scales. Tables of expert ids
+// and the MTP block are no part of it.
+double bits_per_weight(const std::vector<StoredGroup>& groups, const ModelConfig& config);
+
 // Bytes of the state of one sequence of `n_tokens` tokens in the storage that the model was trained
 // for (architecture.md 6.5): window and compressed entries FP8 with BF16 rotary dimensions, index
 // entries FP4.
