@@ -119,6 +119,10 @@ void print_config(const ModelConfig& c) {
   fmt::print("  rotation     base {:g}; with compression {:g}, YaRN {:g} x {}\n", c.rope_theta,
              c.compress_rope_theta, c.yarn.factor, c.yarn.original_max_position_embeddings);
   fmt::print("  context      {} tokens\n", c.max_position_embeddings);
+  if (c.int4.method == Int4Method::kNone) return;
+  fmt::print("  INT4         of {}, one scale per {}\n",
+             c.int4.method == Int4Method::kAwq ? "AWQ" : "compressed-tensors",
+             c.int4.group_size > 0 ? fmt::format("{} inputs", c.int4.group_size) : "row");
 }
 
 void print_layers(const ModelConfig& config) {
@@ -156,8 +160,8 @@ void print_groups(const std::vector<StoredGroup>& groups, bool from_files) {
   int64_t n_tensors = 0;
   int64_t n_bytes = 0;
   for (const StoredGroup& group : groups) {
-    fmt::print("  {:<22}{:<10}{:>9}{:>14}\n", group_name(group), dtype_name(group.dtype),
-               group.n_tensors, human_bytes(group.n_bytes));
+    fmt::print("  {:<22}{:<10}{:>9}{:>14}\n", group_name(group), type_name(group), group.n_tensors,
+               human_bytes(group.n_bytes));
     n_tensors += group.n_tensors;
     n_bytes += group.n_bytes;
   }
@@ -263,7 +267,7 @@ Json config_json(const Found& found, const InspectArgs& args) {
   }
   for (const StoredGroup& group : groups) {
     json["stored"].push_back({{"class", group_name(group)},
-                              {"dtype", dtype_name(group.dtype)},
+                              {"dtype", type_name(group)},
                               {"tensors", group.n_tensors},
                               {"bytes", group.n_bytes}});
   }

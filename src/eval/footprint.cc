@@ -1,6 +1,7 @@
 #include "eval/footprint.h"
 
 #include "cache/layout.h"
+#include "model/int4_weights.h"
 #include "model/tensor_specs.h"
 #include "synth/stored_tensors.h"
 #include "synth/synth.h"
@@ -9,6 +10,7 @@
 #include <cmath>
 #include <map>
 #include <string>
+#include <tuple>
 #include <unordered_map>
 #include <utility>
 
@@ -18,13 +20,12 @@ namespace {
 // Sums by class and type; tensors that belong to no class come last.
 class Groups {
  public:
-  void add(std::optional<TensorClass> cls, DType dtype, int64_t n_tensors, int64_t n_bytes) {
-    const size_t key = cls ? static_cast<size_t>(*cls) : kTensorClasses;
-    StoredGroup& group = groups_[{key, dtype}];
-    group.cls = cls;
-    group.dtype = dtype;
-    group.n_tensors += n_tensors;
-    group.n_bytes += n_bytes;
+  void add(const StoredGroup& more) {
+    const size_t cls = more.cls ? static_cast<size_t>(*more.cls) : kTensorClasses;
+    const auto [found, is_new] = groups_.emplace(std::tuple(cls, more.dtype, more.int4), more);
+    if (is_new) return;
+    found->second.n_tensors += more.n_tensors;
+    found->second.n_bytes += more.n_bytes;
   }
 
   std::vector<StoredGroup> list() const {
@@ -34,7 +35,7 @@ class Groups {
   }
 
  private:
-  std::map<std::pair<size_t, DType>, StoredGroup> groups_;
+  std::map<std::tuple<size_t, DType, bool>, StoredGroup> groups_;
 };
 
 // The name with every number in it replaced by 0: equal for tensors of one kind.
@@ -56,11 +57,16 @@ std::string without_numbers(std::string_view name) {
 // Class of each tensor name without numbers.
 std::unordered_map<std::string, TensorClass> class_table(ModelConfig config) {
   config.n_experts = 1;
+  constexpr std::string_view kWeight = "weight";
   std::unordered_map<std::string, TensorClass> classes;
   const auto add = [&](const std::vector<TensorSpec>& specs) {
     for (const TensorSpec& spec : specs) {
       const std::string name = without_numbers(spec.name);
       classes.emplace(name, spec.cls);
+      if (name.ends_with(kWeight)) {
+        const std::string stem = name.substr(0, name.size() - kWeight.size());
+        for (const std::string& suffix : int4_suffixes()) classes.emplace(stem + suffix, spec.cls);
+      }
       if (spec.kind != TensorKind::kLinear && spec.kind != TensorKind::kExpert) continue;
       classes.emplace(scale_name(name), spec.cls);
       classes.emplace(name + "_scale_inv", spec.cls);
@@ -74,12 +80,24 @@ std::unordered_map<std::string, TensorClass> class_table(ModelConfig config) {
   return classes;
 }
 
+bool has_int4_words(const StoredTensor& tensor) {
+  const std::string_view name = tensor.name;
+  return tensor.dtype == DType::kI32 &&
+         (name.ends_with(".qweight") || name.ends_with(".qzeros") ||
+          name.ends_with(".weight_packed") || name.ends_with(".weight_zero_point"));
+}
+
 // One layer and everything outside the layers, as a release stores them; BF16 where FP4 cannot.
 SynthPlan plan_of_layer(const ModelConfig& config, int64_t layer) {
   ModelConfig one = select_layers(config, {layer});
   one.n_mtp_layers = config.has_dspark ? 0 : config.n_mtp_layers;
   const bool fp4 = config.hidden_size % 32 == 0 && config.expert_dim % 32 == 0;
   return plan_tensors(one, fp4 ? SynthFormat::kNative : SynthFormat::kBf16);
+}
+
+bool is_expert_table(const StoredGroup& group) {
+  const bool ids = group.dtype == DType::kI64 || group.dtype == DType::kI32;
+  return group.cls == TensorClass::kRouter && ids && !group.int4;
 }
 
 // Expected share of the routed experts that some token chose.
@@ -95,13 +113,20 @@ std::string_view group_name(const StoredGroup& group) {
   return group.cls ? tensor_class_name(*group.cls) : "other";
 }
 
+std::string_view type_name(const StoredGroup& group) {
+  return group.int4 ? "INT4" : dtype_name(group.dtype);
+}
+
 std::vector<StoredGroup> stored_groups(const Checkpoint& checkpoint, const ModelConfig& config) {
   const auto classes = class_table(config);
   Groups groups;
   for (const StoredTensor& tensor : checkpoint.tensors()) {
     const auto found = classes.find(without_numbers(tensor.name));
-    groups.add(found == classes.end() ? std::nullopt : std::optional(found->second), tensor.dtype,
-               1, std::ssize(tensor.data));
+    groups.add({.cls = found == classes.end() ? std::nullopt : std::optional(found->second),
+                .dtype = tensor.dtype,
+                .int4 = has_int4_words(tensor),
+                .n_tensors = 1,
+                .n_bytes = std::ssize(tensor.data)});
   }
   return groups.list();
 }
@@ -116,11 +141,23 @@ std::vector<StoredGroup> released_groups(const ModelConfig& config) {
       const TensorClass cls = plan.specs[tensor.spec].cls;
       const bool in_layer = tensor.spec >= n_global && cls != TensorClass::kMtp;
       const int64_t times = in_layer ? layers.number : first ? 1 : 0;
-      groups.add(cls, tensor.dtype, times, times * tensor.bytes());
+      groups.add({.cls = cls,
+                  .dtype = tensor.dtype,
+                  .n_tensors = times,
+                  .n_bytes = times * tensor.bytes()});
     }
     first = false;
   }
   return groups.list();
+}
+
+double bits_per_weight(const std::vector<StoredGroup>& groups, const ModelConfig& config) {
+  int64_t n_bytes = 0;
+  for (const StoredGroup& group : groups) {
+    if (!group.cls || *group.cls == TensorClass::kMtp || is_expert_table(group)) continue;
+    n_bytes += group.n_bytes;
+  }
+  return 8 * static_cast<double>(n_bytes) / static_cast<double>(count_params(config).main_model());
 }
 
 int64_t trained_state_bytes(const ModelConfig& c, int64_t n_tokens) {
@@ -164,7 +201,8 @@ MemoryForecast forecast_memory(const ModelConfig& config, const std::vector<Stor
     } else {
       forecast.weights += group.n_bytes;
     }
-    // Tables of expert ids are kept as 32-bit numbers.
+    if (!is_expert_table(group)) continue;
+    // Kept as 32-bit numbers.
     if (group.dtype == DType::kI64) forecast.program += group.n_bytes / 2;
     if (group.dtype == DType::kI32) forecast.program += group.n_bytes;
   }

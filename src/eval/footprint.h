@@ -12,20 +12,28 @@
 
 namespace dsv4 {
 
-// Tensors of one class and stored type. Block scales belong to the class of their weight.
+// Tensors of one class and stored type. Block scales belong to the class of their weight. Words of
+// 4-bit integers are a type of their own.
 struct StoredGroup {
   std::optional<TensorClass> cls;  // nothing: no tensor of the model (DSpark stages, for example)
   DType dtype = DType::kF32;
+  bool int4 = false;  // eight integers in each I32
   int64_t n_tensors = 0;
   int64_t n_bytes = 0;
 };
 
 // Name of the class, or "other".
 std::string_view group_name(const StoredGroup& group);
+// Name of the type: "INT4", or as in a file.
+std::string_view type_name(const StoredGroup& group);
 
 // By class, then type: of a checkpoint, and as a release would store this geometry.
 std::vector<StoredGroup> stored_groups(const Checkpoint& checkpoint, const ModelConfig& config);
 std::vector<StoredGroup> released_groups(const ModelConfig& config);
+
+// Bits that a parameter of the main model takes on average, with its scales. Tables of expert ids
+// and the MTP block are no part of it.
+double bits_per_weight(const std::vector<StoredGroup>& groups, const ModelConfig& config);
 
 // Bytes of the state of one sequence of `n_tokens` tokens in the storage that the model was trained
 // for (architecture.md 6.5): window and compressed entries FP8 with BF16 rotary dimensions, index

@@ -1,10 +1,14 @@
 #include "eval/footprint.h"
 
+#include "model/int4_testing.h"
+
+#include <filesystem>
 #include <numeric>
 #include <tuple>
 
 #include <fmt/core.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 namespace dsv4 {
 namespace {
@@ -37,6 +41,51 @@ TEST(Footprint, groups_every_tensor_of_a_checkpoint) {
       EXPECT_NE(group_name(group), "other") << model << " " << dtype_name(group.dtype);
     }
   }
+}
+
+// Experts of t1 as INT4: half a byte for each weight, and scales and zero points of groups.
+TEST(Footprint, names_weights_in_int4) {
+  const ModelConfig config = load_config(golden("t1"));
+  const Checkpoint original = Checkpoint::open(golden("t1"));
+  Tensors tensors;
+  for (const StoredTensor& t : original.tensors()) {
+    tensors[t.name] = {t.dtype, t.shape, {t.data.begin(), t.data.end()}};
+  }
+  int64_t n_weights = 0;
+  int64_t n_experts = 0;
+  for (int64_t layer = 0; layer < config.n_layers; ++layer) {
+    for (const TensorSpec& spec : layer_specs(config, layer)) {
+      if (spec.cls != TensorClass::kRoutedExpert) continue;
+      to_int4(tensors, spec.name, kAwqStyle);
+      n_weights += spec.shape[0] * spec.shape[1];
+      ++n_experts;
+    }
+  }
+  const std::filesystem::path file =
+      std::filesystem::temp_directory_path() / fmt::format("dsv4-footprint-{}", ::getpid());
+  std::vector<SafetensorsWriter::Declaration> declarations;
+  for (const auto& [name, t] : tensors) declarations.push_back({name, t.dtype, t.shape});
+  SafetensorsWriter writer(file, declarations);
+  for (const auto& [name, t] : tensors) writer.append(t.data);
+  writer.finish();
+  const std::vector<StoredGroup> groups = stored_groups(Checkpoint::open(file), config);
+  std::filesystem::remove(file);
+  bool found = false;
+  for (const StoredGroup& group : groups) {
+    EXPECT_NE(group_name(group), "other") << type_name(group);
+    if (group.cls != TensorClass::kRoutedExpert || !group.int4) continue;
+    found = true;
+    EXPECT_EQ(type_name(group), "INT4");
+    EXPECT_EQ(group.n_tensors, 2 * n_experts);
+    EXPECT_EQ(group.n_bytes, n_weights / 2 + n_weights / 32 / 2);
+  }
+  EXPECT_TRUE(found);
+  EXPECT_EQ(bytes_of(groups, TensorClass::kRoutedExpert, DType::kF16), n_weights / 32 * 2);
+  // Only tables of expert ids are copied into the program's memory.
+  const MemoryForecast before = forecast_memory(config, stored_groups(original, config), {}, 10);
+  const MemoryForecast after = forecast_memory(config, groups, {}, 10);
+  const int64_t more = static_cast<int64_t>(tensors.size()) - std::ssize(original.tensors());
+  EXPECT_EQ(after.program, before.program + 800 * more);
 }
 
 // The checkpoint t3 is stored as a release is: what is computed from its config.json alone is what

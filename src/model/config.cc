@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include "base/mapped_file.h"
 #include "formats/checkpoint.h"
+#include "model/config_quantization.h"
 #include "model/config_reader.h"
 #include "model/gguf_config.h"
 
@@ -209,20 +210,6 @@ void read_indexer(const ConfigReader& r, ModelConfig& c) {
   if (c.n_index_heads * c.index_head_dim > kMaxHeadsWidth) {
     r.refuse("index_n_heads", "times index_head_dim is too large");
   }
-}
-
-void read_quantization(const ConfigReader& r, ModelConfig& c) {
-  if (r.find({"quantization_config"}) == nullptr) return;
-  const ConfigReader quantization = r.child("quantization_config");
-  quantization.expect({"quant_method"}, "fp8");
-  quantization.expect({"fmt"}, "e4m3");
-  const nlohmann::json* block = quantization.find({"weight_block_size"});
-  if (block == nullptr) return;
-  if (!block->is_array() || block->size() != 2) {
-    quantization.refuse("weight_block_size", "expected two numbers");
-  }
-  c.fp8_block.rows = quantization.check_integer((*block)[0], "weight_block_size", 1, kMaxWidth);
-  c.fp8_block.cols = quantization.check_integer((*block)[1], "weight_block_size", 1, kMaxWidth);
 }
 
 // What other models of the name have and this program does not.

@@ -35,6 +35,17 @@ struct ScaleBlock {
   bool operator==(const ScaleBlock&) const = default;
 };
 
+// Weights in 4-bit integers, in tensors of their own (docs/formats.md).
+enum class Int4Method { kNone, kAwq, kCompressedTensors };
+
+struct Int4Config {
+  Int4Method method = Int4Method::kNone;
+  int64_t group_size = 0;  // columns that share a scale; 0: the whole row
+  bool symmetric = true;   // without zero points
+
+  bool operator==(const Int4Config&) const = default;
+};
+
 struct ModelConfig {
   int64_t vocab_size = 0;        // V
   int64_t hidden_size = 0;       // d
@@ -68,6 +79,7 @@ struct ModelConfig {
   int64_t bos_token_id = 0;
   int64_t eos_token_id = 1;
   ScaleBlock fp8_block;
+  Int4Config int4;  // of the weights that are not stored plainly
   // r_l, one per main layer. Entries after n_layers belong to MTP or DSpark stages and are dropped.
   std::vector<int64_t> compress_ratios;
   bool has_dspark = false;  // dspark_* keys: the 0731 release

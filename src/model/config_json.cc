@@ -4,9 +4,40 @@
 #include <nlohmann/json.hpp>
 
 namespace dsv4 {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json quantization_json(const ModelConfig& c) {
+  const int64_t group_size = c.int4.group_size > 0 ? c.int4.group_size : -1;
+  if (c.int4.method == Int4Method::kAwq) {
+    return {{"quant_method", "awq"},
+            {"bits", 4},
+            {"group_size", group_size},
+            {"zero_point", true},
+            {"version", "gemm"}};
+  }
+  if (c.int4.method == Int4Method::kCompressedTensors) {
+    Json weights = {{"num_bits", 4}, {"type", "int"}, {"symmetric", c.int4.symmetric}};
+    weights["strategy"] = c.int4.group_size > 0 ? "group" : "channel";
+    if (c.int4.group_size > 0) weights["group_size"] = group_size;
+    Json group = {{"weights", weights}};
+    group["targets"] = {"Linear"};
+    return {{"quant_method", "compressed-tensors"},
+            {"format", "pack-quantized"},
+            {"config_groups", {{"group_0", group}}}};
+  }
+  return {{"quant_method", "fp8"},
+          {"fmt", "e4m3"},
+          {"activation_scheme", "dynamic"},
+          {"scale_fmt", "ue8m0"},
+          {"weight_block_size", {c.fp8_block.rows, c.fp8_block.cols}}};
+}
+
+}  // namespace
 
 std::string config_to_json(const ModelConfig& c) {
-  nlohmann::ordered_json j;
+  Json j;
   j["architectures"] = {"DeepseekV4ForCausalLM"};
   j["model_type"] = "deepseek_v4";
   j["attention_bias"] = false;
@@ -36,11 +67,7 @@ std::string config_to_json(const ModelConfig& c) {
   j["o_lora_rank"] = c.o_lora_rank;
   j["q_lora_rank"] = c.q_lora_rank;
   j["qk_rope_head_dim"] = c.rope_dim;
-  j["quantization_config"] = {{"quant_method", "fp8"},
-                              {"fmt", "e4m3"},
-                              {"activation_scheme", "dynamic"},
-                              {"scale_fmt", "ue8m0"},
-                              {"weight_block_size", {c.fp8_block.rows, c.fp8_block.cols}}};
+  j["quantization_config"] = quantization_json(c);
   j["rms_norm_eps"] = c.rms_norm_eps;
   j["rope_scaling"] = {
       {"type", "yarn"},

@@ -253,7 +253,7 @@ TEST(Config, refuses_what_it_cannot_run_by_name) {
            {"num_key_value_heads", 4},
            {"text_config", Json::object()},
            {"engram_layer_ids", {1, 14}},
-           {"quantization_config", {{"quant_method", "awq"}}}}) {
+           {"quantization_config", {{"quant_method", "gptq"}}}}) {
     Json json = golden_json("t1/config.json");
     json[key] = value;
     try {
@@ -315,6 +315,113 @@ TEST(Config, reads_the_block_size_of_the_scales) {
   expect_part(error_of(json.dump()), "weight_block_size");
   json["quantization_config"]["weight_block_size"] = {64};
   expect_part(error_of(json.dump()), "weight_block_size");
+}
+
+// The config of t1 with this quantization_config.
+ModelConfig parse_quantized(const Json& quantization) {
+  Json json = golden_json("t1/config.json");
+  json["quantization_config"] = quantization;
+  return parse(json);
+}
+
+void expect_quantization_refused(const Json& quantization, const std::string& part) {
+  try {
+    parse_quantized(quantization);
+    ADD_FAILURE() << quantization;
+  } catch (const Error& error) {
+    expect_part(error.what(), "config.json: quantization_config");
+    expect_part(error.what(), part);
+  }
+}
+
+TEST(Config, reads_the_groups_of_awq) {
+  Json awq = {{"quant_method", "awq"}, {"bits", 4},
+              {"group_size", 128},     {"zero_point", true},
+              {"version", "gemm"},     {"modules_to_not_convert", {"lm_head"}}};
+  EXPECT_EQ(parse_quantized(awq).int4, (Int4Config{Int4Method::kAwq, 128, false}));
+  awq["group_size"] = -1;
+  awq["version"] = "GEMM";
+  EXPECT_EQ(parse_quantized(awq).int4, (Int4Config{Int4Method::kAwq, 0, false}));
+  EXPECT_EQ(parse(golden_json("t1/config.json")).int4, Int4Config{});
+  for (const auto& [key, value] : std::vector<std::pair<const char*, Json>>{{"bits", 8},
+                                                                            {"bits", 0},
+                                                                            {"bits", "4"},
+                                                                            {"bits", nullptr},
+                                                                            {"group_size", 0},
+                                                                            {"group_size", -2},
+                                                                            {"group_size", 1.5},
+                                                                            {"group_size", 1e30},
+                                                                            {"group_size", nullptr},
+                                                                            {"version", "gemv"},
+                                                                            {"version", 5}}) {
+    Json damaged = awq;
+    damaged[key] = value;
+    expect_quantization_refused(damaged, key);
+  }
+}
+
+TEST(Config, reads_the_scheme_of_compressed_tensors) {
+  const Json weights = {{"num_bits", 4},       {"type", "int"},    {"symmetric", true},
+                        {"strategy", "group"}, {"group_size", 32}, {"actorder", "weight"},
+                        {"dynamic", false},    {"observer", "mse"}};
+  const Json group = {
+      {"weights", weights}, {"targets", {"Linear"}}, {"input_activations", nullptr}};
+  const Json good = {{"quant_method", "compressed-tensors"},
+                     {"format", "pack-quantized"},
+                     {"quantization_status", "compressed"},
+                     {"sparsity_config", Json::object()},
+                     {"config_groups", {{"group_0", group}, {"group_1", group}}},
+                     {"ignore", {"lm_head"}}};
+  EXPECT_EQ(parse_quantized(good).int4, (Int4Config{Int4Method::kCompressedTensors, 32, true}));
+  const auto with = [&](const char* key, const Json& value) {
+    Json json = good;
+    for (Json& other : json["config_groups"]) other["weights"][key] = value;
+    return json;
+  };
+  EXPECT_EQ(parse_quantized(with("symmetric", false)).int4,
+            (Int4Config{Int4Method::kCompressedTensors, 32, false}));
+  EXPECT_EQ(parse_quantized(with("strategy", "channel")).int4,
+            (Int4Config{Int4Method::kCompressedTensors, 0, true}));
+  for (const auto& [key, value] : std::vector<std::pair<const char*, Json>>{{"num_bits", 8},
+                                                                            {"num_bits", nullptr},
+                                                                            {"type", "float"},
+                                                                            {"symmetric", 1},
+                                                                            {"strategy", "tensor"},
+                                                                            {"group_size", 0},
+                                                                            {"group_size", nullptr},
+                                                                            {"actorder", "group"},
+                                                                            {"dynamic", true}}) {
+    expect_quantization_refused(with(key, value), key);
+  }
+  for (const auto& [key, value] : std::vector<std::pair<const char*, Json>>{
+           {"format", "marlin-24"},
+           {"format", "mixed-precision"},
+           {"sparsity_config", {{"format", "sparse-24-bitmask"}}},
+           {"config_groups", nullptr},
+           {"config_groups", Json::object()},
+           {"config_groups", {{"group_0", 5}}},
+           {"config_groups", {{"group_0", {{"targets", {"Linear"}}}}}}}) {
+    Json damaged = good;
+    damaged[key] = value;
+    expect_quantization_refused(damaged, key);
+  }
+  Json other = good;
+  other["config_groups"]["group_1"]["weights"]["group_size"] = 64;
+  expect_quantization_refused(other, "different schemes");
+  other = good;
+  other["config_groups"]["group_1"]["input_activations"] = {{"num_bits", 8}};
+  expect_quantization_refused(other, "input_activations");
+}
+
+TEST(Config, writes_the_quantization_that_it_reads) {
+  ModelConfig config = preset_config("tiny");
+  for (const Int4Config& int4 :
+       {Int4Config{Int4Method::kAwq, 128, false}, Int4Config{Int4Method::kAwq, 0, false},
+        Int4Config{Int4Method::kCompressedTensors, 32, true},
+        Int4Config{Int4Method::kCompressedTensors, 0, false}}) {
+    config.int4 = int4;
+    EXPECT_EQ(parse_config(config_to_json(config), "config.json"), config);
+  }
 }
 
 TEST(Config, refuses_text_that_is_not_an_object) {

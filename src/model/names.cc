@@ -127,33 +127,37 @@ const Names* find_by(const Names (&table)[N], std::string_view Names::*column,
   return found == std::end(table) ? nullptr : found;
 }
 
-std::optional<std::string> from_hugging_face(std::string_view name) {
-  if (name.starts_with("model.")) name.remove_prefix(6);
-  // Look up "X.weight" for what belongs to it.
-  const size_t dot = name.rfind('.');
-  const std::string_view last = dot == std::string_view::npos ? name : name.substr(dot + 1);
-  const auto suffix =
-      std::ranges::find(kSuffixes, last, &std::pair<std::string_view, std::string_view>::first);
-  std::string wanted(name);
-  if (suffix != std::end(kSuffixes)) wanted = std::string(name.substr(0, dot + 1)) + "weight";
-  const auto finish = [&](std::string released) {
-    if (suffix == std::end(kSuffixes)) return released;
-    return released.substr(0, released.size() - std::string_view("weight").size()) +
-           std::string(suffix->second);
-  };
-  if (const Names* names = find_by(kGlobal, &Names::hugging_face, wanted)) {
-    return finish(std::string(names->released));
+// The released name of a tensor that a table names.
+std::optional<std::string> listed_in_hugging_face(std::string_view name) {
+  if (const Names* names = find_by(kGlobal, &Names::hugging_face, name)) {
+    return std::string(names->released);
   }
-  const auto layer = split_number(wanted, "layers.");
+  const auto layer = split_number(name, "layers.");
   if (!layer) return std::nullopt;
   const std::string prefix = fmt::format("layers.{}.", layer->number);
   if (const Names* names = find_by(kLayer, &Names::hugging_face, layer->rest)) {
-    return finish(prefix + std::string(names->released));
+    return prefix + std::string(names->released);
   }
   const auto expert = split_number(layer->rest, "mlp.experts.");
   const Names* names = expert ? find_by(kExpert, &Names::hugging_face, expert->rest) : nullptr;
   if (names == nullptr) return std::nullopt;
-  return finish(fmt::format("{}ffn.experts.{}.{}", prefix, expert->number, names->released));
+  return fmt::format("{}ffn.experts.{}.{}", prefix, expert->number, names->released);
+}
+
+std::optional<std::string> from_hugging_face(std::string_view name) {
+  if (name.starts_with("model.")) name.remove_prefix(6);
+  if (auto listed = listed_in_hugging_face(name)) return listed;
+  // "X.scale" and the like belong to "X.weight".
+  const size_t dot = name.rfind('.');
+  if (dot == std::string_view::npos) return std::nullopt;
+  const auto suffix = std::ranges::find(kSuffixes, name.substr(dot + 1),
+                                        &std::pair<std::string_view, std::string_view>::first);
+  if (suffix == std::end(kSuffixes)) return std::nullopt;
+  constexpr std::string_view kWeight = "weight";
+  const auto weight =
+      listed_in_hugging_face(std::string(name.substr(0, dot + 1)) + std::string(kWeight));
+  if (!weight) return std::nullopt;
+  return weight->substr(0, weight->size() - kWeight.size()) + std::string(suffix->second);
 }
 
 std::optional<std::string> from_gguf(std::string_view name) {

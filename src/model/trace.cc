@@ -28,11 +28,13 @@ void append_padded(std::vector<int64_t>& shape, std::vector<T>& values, Matrix<c
 }  // namespace
 
 void Trace::record(std::string_view name, Matrix<const float> rows) {
+  if (!wants(name)) return;
   Stage& stage = stages_[prefix_ + std::string(name)];
   append_padded(stage.shape, stage.floats, rows, -std::numeric_limits<float>::infinity());
 }
 
 void Trace::record(std::string_view name, View<const float, 3> rows) {
+  if (!wants(name)) return;
   Stage& stage = stages_[prefix_ + std::string(name)];
   if (stage.shape.empty()) stage.shape = {0, rows.size(1), rows.size(2)};
   stage.shape[0] += rows.size(0);
@@ -45,8 +47,14 @@ void Trace::record(std::string_view name, View<const float, 3> rows) {
 }
 
 void Trace::record_ids(std::string_view name, Matrix<const int32_t> rows) {
+  if (!wants(name)) return;
   Stage& stage = stages_[prefix_ + std::string(name)];
   append_padded(stage.shape, stage.ints, rows, -1);
+}
+
+const Trace::Stage* Trace::find(const std::string& name) const {
+  const auto found = stages_.find(name);
+  return found == stages_.end() ? nullptr : &found->second;
 }
 
 }  // namespace dsv4

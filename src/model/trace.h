@@ -1,6 +1,6 @@
 // An observer of every stage of a forward pass, for golden comparison and debugging. Names are
 // those of the golden manifests: "layers.3.attn.q", "mtp.0.h0". Without a trace the model records
-// nothing.
+// nothing; a trace of a large model takes much memory and can be limited to one stage.
 #pragma once
 
 #include "tensor/tensor.h"
@@ -9,6 +9,7 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace dsv4 {
@@ -23,6 +24,10 @@ class Trace {
     std::vector<int32_t> ints;  // of a stage of ids, which has no floats
   };
 
+  Trace() = default;
+  // Only of stages with this name, for example "h_ffn", in every layer.
+  explicit Trace(std::string only) : only_(std::move(only)) {}
+
   // Prefix of the names that follow, for example "layers.3.".
   void enter(std::string prefix) { prefix_ = std::move(prefix); }
 
@@ -31,8 +36,15 @@ class Trace {
   void record_ids(std::string_view name, Matrix<const int32_t> rows);
 
   const std::map<std::string, Stage>& stages() const { return stages_; }
+  // The stage of this full name, or nullptr.
+  const Stage* find(const std::string& name) const;
+  // Forgets what was recorded.
+  void clear() { stages_.clear(); }
 
  private:
+  bool wants(std::string_view name) const { return only_.empty() || name == only_; }
+
+  std::string only_;  // empty: all
   std::string prefix_;
   std::map<std::string, Stage> stages_;
 };

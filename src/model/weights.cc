@@ -2,10 +2,12 @@
 
 #include "base/check.h"
 #include "base/error.h"
+#include "model/int4_weights.h"
 #include "model/tensor_specs.h"
 
 #include <cstring>
 #include <string>
+#include <unordered_map>
 #include <unordered_set>
 
 #include <fmt/core.h>
@@ -49,6 +51,7 @@ class Loader {
   }
 
   QuantMatrix matrix(const std::string& name) const {
+    if (const auto int4 = int4_.find(name); int4 != int4_.end()) return int4->second;
     const StoredTensor& tensor = get(name);
     QuantMatrix m{.data = tensor.data.data(), .rows = tensor.shape[0], .cols = tensor.shape[1]};
     if (is_plain_float(tensor.dtype)) {
@@ -130,6 +133,12 @@ class Loader {
   }
 
   void check(const TensorSpec& spec) {
+    if (has_int4(checkpoint_, spec)) {
+      const Int4Weight weight = find_int4(checkpoint_, config_.int4, spec);
+      expected_.insert(weight.names.begin(), weight.names.end());
+      int4_.emplace(spec.name, weight.matrix);
+      return;
+    }
     const StoredTensor* tensor = checkpoint_.find(spec.name);
     if (tensor == nullptr) {
       throw Error(ErrorCode::kNotFound,
@@ -183,6 +192,7 @@ class Loader {
   const Checkpoint& checkpoint_;
   const ModelConfig& config_;
   std::unordered_set<std::string> expected_;
+  std::unordered_map<std::string, QuantMatrix> int4_;  // by the names of the table
 };
 
 HyperConnectionWeights load_hyper_connection(const Loader& l, const std::string& name) {
