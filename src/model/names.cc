@@ -9,6 +9,7 @@
 #include <vector>
 
 #include <fmt/core.h>
+#include <fmt/ranges.h>
 
 namespace dsv4 {
 namespace {
@@ -127,33 +128,38 @@ const Names* find_by(const Names (&table)[N], std::string_view Names::*column,
   return found == std::end(table) ? nullptr : found;
 }
 
-std::optional<std::string> from_hugging_face(std::string_view name) {
-  if (name.starts_with("model.")) name.remove_prefix(6);
-  // Look up "X.weight" for what belongs to it.
-  const size_t dot = name.rfind('.');
-  const std::string_view last = dot == std::string_view::npos ? name : name.substr(dot + 1);
-  const auto suffix =
-      std::ranges::find(kSuffixes, last, &std::pair<std::string_view, std::string_view>::first);
-  std::string wanted(name);
-  if (suffix != std::end(kSuffixes)) wanted = std::string(name.substr(0, dot + 1)) + "weight";
-  const auto finish = [&](std::string released) {
-    if (suffix == std::end(kSuffixes)) return released;
-    return released.substr(0, released.size() - std::string_view("weight").size()) +
-           std::string(suffix->second);
-  };
-  if (const Names* names = find_by(kGlobal, &Names::hugging_face, wanted)) {
-    return finish(std::string(names->released));
+// Of a name that ends as the table has it.
+std::optional<std::string> from_hugging_face_table(std::string_view name) {
+  if (const Names* names = find_by(kGlobal, &Names::hugging_face, name)) {
+    return std::string(names->released);
   }
-  const auto layer = split_number(wanted, "layers.");
+  const auto layer = split_number(name, "layers.");
   if (!layer) return std::nullopt;
   const std::string prefix = fmt::format("layers.{}.", layer->number);
   if (const Names* names = find_by(kLayer, &Names::hugging_face, layer->rest)) {
-    return finish(prefix + std::string(names->released));
+    return prefix + std::string(names->released);
   }
   const auto expert = split_number(layer->rest, "mlp.experts.");
   const Names* names = expert ? find_by(kExpert, &Names::hugging_face, expert->rest) : nullptr;
   if (names == nullptr) return std::nullopt;
-  return finish(fmt::format("{}ffn.experts.{}.{}", prefix, expert->number, names->released));
+  return fmt::format("{}ffn.experts.{}.{}", prefix, expert->number, names->released);
+}
+
+std::optional<std::string> from_hugging_face(std::string_view name) {
+  if (name.starts_with("model.")) name.remove_prefix(6);
+  // First as it is: "attn_hc.scale" is no scale of a weight.
+  if (auto released = from_hugging_face_table(name)) return released;
+  const size_t dot = name.rfind('.');
+  const std::string_view last = dot == std::string_view::npos ? name : name.substr(dot + 1);
+  const auto suffix =
+      std::ranges::find(kSuffixes, last, &std::pair<std::string_view, std::string_view>::first);
+  if (suffix == std::end(kSuffixes)) return std::nullopt;
+  constexpr std::string_view kWeight = "weight";
+  const std::string prefix(name.substr(0, name.size() - last.size()));
+  auto released = from_hugging_face_table(prefix + std::string(kWeight));
+  if (!released) return std::nullopt;
+  released->replace(released->size() - kWeight.size(), kWeight.size(), suffix->second);
+  return released;
 }
 
 std::optional<std::string> from_gguf(std::string_view name) {
@@ -168,6 +174,8 @@ std::optional<std::string> from_gguf(std::string_view name) {
   if (names == nullptr) return std::nullopt;
   return prefix + std::string(names->released);
 }
+
+constexpr int64_t kMaxExperts = 1 << 12;  // far above any model
 
 // Experts [E, out, in] one behind the other as tensors of their own.
 class ExpertStack {
@@ -190,6 +198,12 @@ class ExpertStack {
     }
     if (rest == "mlp.experts.down_proj") return ExpertStack(tensor, prefix, {"w2.weight"});
     return std::nullopt;
+  }
+
+  bool is_possible() const {
+    const std::vector<int64_t>& shape = tensor_.shape;
+    return shape[0] >= 1 && shape[0] <= kMaxExperts && shape[1] >= 1 &&
+           shape[1] % std::ssize(parts_) == 0 && shape[2] >= 1;
   }
 
   void take_apart(std::vector<StoredTensor>& out) const {
@@ -247,6 +261,10 @@ void use_released_names(Checkpoint& checkpoint) {
     const auto block = split_number(tensor.name, "blk.");
     if (block && drafters.contains(block->number)) continue;
     if (const auto stack = ExpertStack::find(tensor)) {
+      if (!stack->is_possible()) {
+        throw Error(ErrorCode::kInvalidInput, checkpoint.describe(tensor),
+                    fmt::format("has shape {}, which no experts have", tensor.shape));
+      }
       stack->take_apart(tensors);
       continue;
     }
