@@ -86,6 +86,31 @@ std::optional<SplitName> split_name(const std::string& name) {
                    std::stoi(name.substr(begin + 10, 5))};
 }
 
+// A number that a part of a split file says of itself.
+std::optional<int64_t> split_key(const GgufMetadata& metadata, const char* key,
+                                 const fs::path& file) {
+  const GgufValue* value = metadata.find(key);
+  if (value == nullptr) return std::nullopt;
+  const auto number = value->as_integer();
+  if (!number || *number < 0) {
+    throw Error(ErrorCode::kInvalidInput, file.string(),
+                fmt::format("key {}: expected a number from 0", key));
+  }
+  return number;
+}
+
+// Checks that a part is the one that its name says.
+void check_part(const GgufMetadata& metadata, const fs::path& file, const SplitName& name) {
+  for (const auto& [key, expected] :
+       {std::pair("split.no", name.number - 1), std::pair("split.count", name.count)}) {
+    const auto number = split_key(metadata, key, file);
+    if (number == expected) continue;
+    throw Error(ErrorCode::kInvalidInput, file.string(),
+                fmt::format("{} is {}, expected {} from the name of the file", key,
+                            number ? std::to_string(*number) : "missing", expected));
+  }
+}
+
 // Of a split file only the first part counts.
 bool is_model_file(const fs::path& path) {
   if (path.extension() == ".safetensors") return true;
@@ -137,7 +162,11 @@ std::optional<fs::path> find_gguf(const fs::path& path) {
 
 void Checkpoint::add_file(const std::filesystem::path& path) {
   MappedFile file(path);
-  if (is_gguf(file.bytes())) return add_gguf(std::move(file));
+  if (is_gguf(file.bytes())) {
+    GgufMetadata metadata = add_gguf(std::move(file));
+    if (!gguf_) gguf_ = std::move(metadata);
+    return;
+  }
   const SafetensorsHeader header =
       parse_safetensors_header(file.bytes(), file.bytes().size(), path.string());
   for (const TensorEntry& entry : header.tensors) {
@@ -148,43 +177,41 @@ void Checkpoint::add_file(const std::filesystem::path& path) {
   files_.push_back(std::move(file));
 }
 
-void Checkpoint::add_gguf(MappedFile file) {
+GgufMetadata Checkpoint::add_gguf(MappedFile file) {
   GgufHeader header = parse_gguf(file.bytes(), file.path().string());
   for (const GgufTensor& tensor : header.tensors) {
     tensors_.push_back({std::string(tensor.name), tensor.dtype, tensor.shape,
                         file.bytes().subspan(tensor.begin, tensor.end - tensor.begin),
                         files_.size(), tensor.begin});
   }
-  if (!gguf_) gguf_ = std::move(header.metadata);
   files_.push_back(std::move(file));
+  return std::move(header.metadata);
 }
 
 // All parts of a split file, of which the first is open; a file that is not split has one.
 void Checkpoint::add_gguf_parts(const fs::path& first) {
-  const auto key = [this](const char* name) -> int64_t {
-    const GgufValue* value = gguf_->find(name);
-    return value == nullptr ? 0 : value->as_integer().value_or(0);
-  };
-  const int64_t count = key("split.count");
-  if (count <= 1) return;
   const auto split = split_name(first.filename().string());
-  if (!split || split->count != count || key("split.no") != 0 || split->number != 1) {
+  const int64_t count = split_key(*gguf_, "split.count", first).value_or(1);
+  const int64_t number = split_key(*gguf_, "split.no", first).value_or(0);
+  if (count > 1 && (!split || split->count != count || split->number != 1 || number != 0)) {
     throw Error(ErrorCode::kInvalidInput, first.string(),
                 fmt::format("is a part of {}; name the first one, which ends in "
                             "-00001-of-{:05}.gguf",
                             count, count));
   }
+  if (!split || split->count <= 1) return;
+  check_part(*gguf_, first, *split);
   for (int i = 2; i <= split->count; ++i) {
     const fs::path part = first.parent_path() / split->part(i);
     MappedFile file(part);
     if (!is_gguf(file.bytes())) throw Error(ErrorCode::kInvalidInput, part.string(), "is not GGUF");
-    add_gguf(std::move(file));
+    check_part(add_gguf(std::move(file)), part, {split->stem, i, split->count});
   }
-  const int64_t n_tensors = key("split.tensors.count");
-  if (n_tensors != 0 && n_tensors != std::ssize(tensors_)) {
+  const auto n_tensors = split_key(*gguf_, "split.tensors.count", first);
+  if (n_tensors && *n_tensors != std::ssize(tensors_)) {
     throw Error(
         ErrorCode::kInvalidInput, first.string(),
-        fmt::format("split.tensors.count is {}, the parts have {}", n_tensors, tensors_.size()));
+        fmt::format("split.tensors.count is {}, the parts have {}", *n_tensors, tensors_.size()));
   }
 }
 

@@ -58,7 +58,7 @@ class Checkpoint {
 
  private:
   void add_file(const std::filesystem::path& path);
-  void add_gguf(MappedFile file);
+  GgufMetadata add_gguf(MappedFile file);
   void add_gguf_parts(const std::filesystem::path& first);
   void index_tensors();
   void check_index(const std::map<std::string, std::string>& index,

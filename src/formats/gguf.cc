@@ -13,6 +13,7 @@ namespace dsv4 {
 namespace {
 
 constexpr uint32_t kVersion = 3;
+constexpr uint32_t kSwappedVersion = kVersion << 24;  // in a big-endian file
 constexpr uint64_t kMaxAlignment = uint64_t{1} << 30;
 constexpr uint32_t kMaxDims = 4;
 
@@ -159,6 +160,10 @@ class GgufParser {
     if (!is_gguf(file_)) refuse("does not begin with \"GGUF\"");
     at_ = 4;
     const auto version = read<uint32_t>("the version");
+    if (version == kSwappedVersion) {
+      throw Error(ErrorCode::kUnsupported, where_,
+                  "is big-endian GGUF; only little-endian files are read");
+    }
     if (version != kVersion) {
       throw Error(ErrorCode::kUnsupported, where_,
                   fmt::format("is GGUF version {}; only version {} is read", version, kVersion));
@@ -195,14 +200,14 @@ class GgufParser {
     return as_text(take(read<uint64_t>(what), what));
   }
 
-  // A name that can stand in errors and tables.
+  // A name that can stand in errors and tables: of printable ASCII, as GGUF asks of keys.
   std::string_view read_name(const char* what) {
     const size_t at = at_;
     const std::string_view name = read_string(what);
     const bool printable =
-        std::ranges::none_of(name, [](unsigned char c) { return c < 0x20 || c == 0x7F; });
+        std::ranges::none_of(name, [](unsigned char c) { return c < 0x20 || c >= 0x7F; });
     if (name.empty() || name.size() > 65535 || !printable) {
-      refuse(fmt::format("{} at byte {} is empty, too long or not printable", what, at));
+      refuse(fmt::format("{} at byte {} is empty, too long or not printable ASCII", what, at));
     }
     return name;
   }

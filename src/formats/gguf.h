@@ -93,7 +93,7 @@ GgufHeader parse_gguf(std::span<const std::byte> file, const std::string& where)
 // ggml's number of a type. Throws Error(kUnsupported) for one that GGUF lacks.
 uint32_t gguf_type_number(DType dtype);
 
-// Metadata in the making.
+// Metadata in the making. Of the key general.alignment the writer takes note.
 class GgufBuilder {
  public:
   void add_u32(std::string_view key, uint32_t value);
@@ -108,6 +108,7 @@ class GgufBuilder {
   void add(std::string_view key, const GgufValue& value);
 
   uint64_t count() const { return count_; }
+  uint64_t alignment() const { return alignment_; }
   const std::string& bytes() const { return bytes_; }
 
  private:
@@ -116,6 +117,7 @@ class GgufBuilder {
   void put_string(std::string_view text);
 
   uint64_t count_ = 0;
+  uint64_t alignment_ = 32;
   std::string bytes_;
 };
 
@@ -131,7 +133,7 @@ class GgufWriter {
   };
 
   GgufWriter(std::filesystem::path path, const GgufBuilder& metadata,
-             const std::vector<Declaration>& tensors, uint64_t alignment = 32);
+             const std::vector<Declaration>& tensors);
   // Appends bytes of the current tensor, in pieces of any size; the padding between tensors is
   // added here.
   void append(std::span<const std::byte> data);

@@ -1,10 +1,13 @@
 #include "base/check.h"
 #include "formats/gguf.h"
 
+#include <bit>
 #include <utility>
 
 namespace dsv4 {
 namespace {
+
+constexpr std::string_view kAlignmentKey = "general.alignment";
 
 uint64_t align(uint64_t offset, uint64_t alignment) {
   return (offset + alignment - 1) / alignment * alignment;
@@ -35,6 +38,7 @@ void GgufBuilder::start_array(std::string_view key, GgufType element, uint64_t c
 }
 
 void GgufBuilder::add_u32(std::string_view key, uint32_t value) {
+  if (key == kAlignmentKey) alignment_ = value;
   start(key, GgufType::kU32);
   put_bytes(bytes_, value);
 }
@@ -75,6 +79,7 @@ void GgufBuilder::add_strings(std::string_view key, std::span<const std::string>
 }
 
 void GgufBuilder::add(std::string_view key, const GgufValue& value) {
+  if (key == kAlignmentKey) alignment_ = static_cast<uint64_t>(value.as_integer().value_or(0));
   if (value.type == GgufType::kArray) {
     start_array(key, value.element, value.count);
   } else {
@@ -95,8 +100,9 @@ uint64_t GgufWriter::Declaration::bytes() const {
 }
 
 GgufWriter::GgufWriter(std::filesystem::path path, const GgufBuilder& metadata,
-                       const std::vector<Declaration>& tensors, uint64_t alignment)
-    : file_(std::move(path)), alignment_(alignment) {
+                       const std::vector<Declaration>& tensors)
+    : file_(std::move(path)), alignment_(metadata.alignment()) {
+  CHECK(std::has_single_bit(alignment_), alignment_);
   std::string header = "GGUF";
   put_bytes(header, uint32_t{3});
   put_bytes(header, static_cast<uint64_t>(tensors.size()));
@@ -111,7 +117,7 @@ GgufWriter::GgufWriter(std::filesystem::path path, const GgufBuilder& metadata,
     put_bytes(header, gguf_type_number(tensor.dtype));
     put_bytes(header, offset);
     sizes_.push_back(tensor.bytes());
-    offset = align(offset + sizes_.back(), alignment);
+    offset = align(offset + sizes_.back(), alignment_);
   }
   file_.write(std::as_bytes(std::span(header)));
   pad();

@@ -257,8 +257,12 @@ ModelConfig load_config(const std::filesystem::path& path) {
   const std::filesystem::path file =
       std::filesystem::is_directory(path, ignored) ? path / "config.json" : path;
   if (const auto gguf = find_gguf(path); gguf && (file == path || !std::filesystem::exists(file))) {
-    const MappedFile mapped(*gguf);
-    return config_from_gguf(parse_gguf(mapped.bytes(), gguf->string()), gguf->string());
+    // All parts of a split file: the drafter is in the last.
+    const Checkpoint checkpoint = Checkpoint::open(*gguf);
+    const bool has_nextn = std::ranges::any_of(checkpoint.tensors(), [](const StoredTensor& t) {
+      return t.name.find(".nextn.") != std::string::npos;
+    });
+    return config_from_gguf(*checkpoint.gguf(), has_nextn, gguf->string());
   }
   return parse_config(read_file(file, kMaxBytes), file.string());
 }

@@ -3,7 +3,7 @@
 #include "base/error.h"
 
 #include <algorithm>
-#include <initializer_list>
+#include <cmath>
 
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
@@ -61,11 +61,12 @@ double shortest(double value) { return std::stod(fmt::format("{}", static_cast<f
 
 class ConfigKeys {
  public:
-  ConfigKeys(const GgufHeader& header, const std::string& where) : header_(header), where_(where) {}
+  ConfigKeys(const GgufMetadata& metadata, bool has_nextn, const std::string& where)
+      : metadata_(metadata), has_nextn_(has_nextn), where_(where) {}
 
   ModelConfig read() {
     check_architecture();
-    const int64_t n_layers = integer("deepseek4.block_count").value_or(0) - count_nextn_blocks();
+    const int64_t n_layers = count_layers();
     json_ = start_from_release(n_layers);
     json_["num_hidden_layers"] = n_layers;
     for (const auto& [key, member] : kIntegers) {
@@ -73,6 +74,9 @@ class ConfigKeys {
     }
     for (const auto& [key, member] : kNumbers) {
       if (const auto value = number(prefixed(key))) json_[member] = shortest(*value);
+    }
+    if (json_.contains("head_dim")) {
+      expect("attention.value_length", json_["head_dim"].get<int64_t>());  // keys are values
     }
     read_yarn();
     read_ratios();
@@ -83,7 +87,7 @@ class ConfigKeys {
 
  private:
   static std::string prefixed(const char* key) { return fmt::format("deepseek4.{}", key); }
-  const GgufValue* find(const std::string& key) const { return header_.metadata.find(key); }
+  const GgufValue* find(const std::string& key) const { return metadata_.find(key); }
 
   [[noreturn]] void refuse(const std::string& key, const std::string& message) const {
     throw Error(ErrorCode::kInvalidInput, where_, fmt::format("key {}: {}", key, message));
@@ -101,7 +105,7 @@ class ConfigKeys {
     const GgufValue* value = find(key);
     if (value == nullptr) return std::nullopt;
     const auto result = value->as_number();
-    if (!result) refuse(key, "expected a number");
+    if (!result || !std::isfinite(*result)) refuse(key, "expected a number");
     return result;
   }
 
@@ -127,12 +131,18 @@ class ConfigKeys {
                 fmt::format("key {} is {}, only {} is implemented", prefixed(key), *value, only));
   }
 
-  // Blocks behind the main layers that hold MTP tensors as "blk.N.nextn.*".
-  int64_t count_nextn_blocks() const {
-    const bool stored = std::ranges::any_of(header_.tensors, [](const GgufTensor& tensor) {
-      return tensor.name.find(".nextn.") != std::string_view::npos;
-    });
-    return stored ? integer("deepseek4.nextn_predict_layers").value_or(0) : 0;
+  // Blocks behind the main layers that hold MTP tensors as "blk.N.nextn.*" are counted too.
+  int64_t count_layers() const {
+    constexpr const char* kKey = "deepseek4.block_count";
+    const auto n_blocks = integer(kKey);
+    if (!n_blocks) refuse(kKey, "is missing");
+    const int64_t n_nextn =
+        has_nextn_ ? integer("deepseek4.nextn_predict_layers").value_or(0) : int64_t{0};
+    if (*n_blocks < 1 || n_nextn < 0 || n_nextn >= *n_blocks) {
+      refuse(kKey, fmt::format("there are no layers in {} blocks, {} of them for drafts", *n_blocks,
+                               n_nextn));
+    }
+    return *n_blocks - n_nextn;
   }
 
   static Json start_from_release(int64_t n_layers) {
@@ -148,13 +158,36 @@ class ConfigKeys {
   }
 
   void read_yarn() {
-    const auto original = integer("deepseek4.rope.scaling.original_context_length");
-    if (!original) return;
-    Json yarn = {{"type", "yarn"}, {"original_max_position_embeddings", *original}};
-    for (const auto& [key, member] : kYarnNumbers) {
-      if (const auto value = number(prefixed(key))) yarn[member] = shortest(*value);
+    if (const GgufValue* type = find("deepseek4.rope.scaling.type")) {
+      const auto name = type->as_string();
+      if (name == "none") {
+        json_["rope_scaling"] = nullptr;
+        return;
+      }
+      if (name != "yarn") {
+        throw Error(ErrorCode::kUnsupported, where_,
+                    "key deepseek4.rope.scaling.type: only \"yarn\" and \"none\" are implemented");
+      }
     }
-    if (!yarn.contains("factor")) refuse("deepseek4.rope.scaling.factor", "is missing");
+    Json yarn = json_["rope_scaling"].is_object() ? json_["rope_scaling"]
+                                                  : Json::object({{"type", "yarn"}});
+    bool given = false;
+    for (const auto& [key, member] : kYarnNumbers) {
+      const auto value = number(prefixed(key));
+      if (!value) continue;
+      yarn[member] = shortest(*value);
+      given = true;
+    }
+    constexpr const char* kOriginal = "rope.scaling.original_context_length";
+    if (const auto original = integer(prefixed(kOriginal))) {
+      yarn["original_max_position_embeddings"] = *original;
+      given = true;
+    }
+    if (!given) return;
+    if (!yarn.contains("factor")) refuse(prefixed("rope.scaling.factor"), "is missing");
+    if (!yarn.contains("original_max_position_embeddings")) {
+      refuse(prefixed(kOriginal), "is missing");
+    }
     json_["rope_scaling"] = yarn;
   }
 
@@ -174,7 +207,9 @@ class ConfigKeys {
       const GgufValue* value = find(key);
       if (value == nullptr) continue;
       const auto limits = value->as_numbers();
-      if (!limits || limits->empty()) refuse(key, "expected numbers");
+      if (!limits || limits->empty() || !std::isfinite(limits->front())) {
+        refuse(key, "expected numbers");
+      }
       const double limit = shortest(limits->front());
       const bool equal = std::ranges::count(*limits, limits->front()) == std::ssize(*limits);
       if (!equal ||
@@ -194,15 +229,17 @@ class ConfigKeys {
     if (const auto id = integer("tokenizer.ggml.eos_token_id")) json_["eos_token_id"] = *id;
   }
 
-  const GgufHeader& header_;
+  const GgufMetadata& metadata_;
+  bool has_nextn_;
   const std::string& where_;
   Json json_;
 };
 
 }  // namespace
 
-ModelConfig config_from_gguf(const GgufHeader& header, const std::string& where) {
-  return ConfigKeys(header, where).read();
+ModelConfig config_from_gguf(const GgufMetadata& metadata, bool has_nextn,
+                             const std::string& where) {
+  return ConfigKeys(metadata, has_nextn, where).read();
 }
 
 void add_config(const ModelConfig& config, GgufBuilder& metadata) {

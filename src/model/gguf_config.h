@@ -9,9 +9,11 @@
 
 namespace dsv4 {
 
-// Keys that a file of the size of a known release lacks are taken from that release. Throws
+// Keys that a file of the size of a known release lacks are taken from that release. `has_nextn`:
+// some tensor is called "blk.N.nextn.*", so that the last blocks are a drafter's. Throws
 // Error(kInvalidInput, kUnsupported) naming `where` and the key.
-ModelConfig config_from_gguf(const GgufHeader& header, const std::string& where);
+ModelConfig config_from_gguf(const GgufMetadata& metadata, bool has_nextn,
+                             const std::string& where);
 
 // The inverse: general.architecture and all keys of the geometry.
 void add_config(const ModelConfig& config, GgufBuilder& metadata);
