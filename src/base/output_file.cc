@@ -2,9 +2,11 @@
 
 #include "base/error.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
+#include <vector>
 
 #include <fmt/core.h>
 #include <unistd.h>
@@ -16,6 +18,15 @@ Error io_error(const std::string& path, const char* action) {
   return {ErrorCode::kIo, path, fmt::format("cannot {}: {}", action, std::strerror(errno))};
 }
 
+bool begins_with(const std::string& path, std::span<const std::byte> start) {
+  std::FILE* file = std::fopen(path.c_str(), "rb");
+  if (file == nullptr) return false;
+  std::vector<std::byte> bytes(start.size());
+  const size_t n = std::fread(bytes.data(), 1, bytes.size(), file);
+  std::fclose(file);
+  return n == start.size() && std::ranges::equal(bytes, start);
+}
+
 }  // namespace
 
 OutputFile::OutputFile(std::filesystem::path path)
@@ -24,8 +35,22 @@ OutputFile::OutputFile(std::filesystem::path path)
   if (file_ == nullptr) throw io_error(part_path_, "create");
 }
 
+OutputFile::OutputFile(std::filesystem::path path, std::span<const std::byte> start)
+    : path_(std::move(path)), part_path_(path_.string() + ".part"), stays_(true) {
+  if (begins_with(part_path_, start)) {
+    file_ = std::fopen(part_path_.c_str(), "r+b");
+    if (file_ == nullptr || ::fseeko(file_, 0, SEEK_END) != 0) throw io_error(part_path_, "open");
+    written_bytes_ = static_cast<uint64_t>(::ftello(file_));
+    return;
+  }
+  file_ = std::fopen(part_path_.c_str(), "wb");
+  if (file_ == nullptr) throw io_error(part_path_, "create");
+  write(start);
+}
+
 OutputFile::~OutputFile() {
   if (file_ != nullptr) std::fclose(file_);
+  if (stays_) return;
   std::error_code ignored;
   std::filesystem::remove(part_path_, ignored);  // a finished file has another name
 }
@@ -38,6 +63,15 @@ void OutputFile::write(std::span<const std::byte> data) {
   written_bytes_ += data.size();
 }
 
+void OutputFile::truncate(uint64_t size) {
+  const auto offset = static_cast<off_t>(size);
+  if (std::fflush(file_) != 0 || ::ftruncate(::fileno(file_), offset) != 0 ||
+      ::fseeko(file_, offset, SEEK_SET) != 0) {
+    throw io_error(part_path_, "truncate");
+  }
+  written_bytes_ = size;
+}
+
 void OutputFile::finish() {
   const bool synced = std::fflush(file_) == 0 && ::fsync(::fileno(file_)) == 0;
   if (!synced) throw io_error(part_path_, "write");
@@ -46,6 +80,18 @@ void OutputFile::finish() {
   if (std::rename(part_path_.c_str(), path_.c_str()) != 0) {
     throw io_error(path_.string(), "rename the finished file to this name");
   }
+}
+
+uint64_t free_disk_bytes(const std::filesystem::path& path) {
+  std::error_code error;
+  std::filesystem::path existing = std::filesystem::absolute(path);
+  while (!std::filesystem::exists(existing, error) && existing.has_relative_path()) {
+    existing = existing.parent_path();
+  }
+  const std::filesystem::space_info space = std::filesystem::space(existing, error);
+  if (!error) return space.available;
+  throw Error(ErrorCode::kIo, existing.string(),
+              fmt::format("cannot read the free space: {}", error.message()));
 }
 
 }  // namespace dsv4

@@ -57,6 +57,11 @@ void set_format(SynthArgs& args) {
   }
   args.options.format = SynthFormat::kGguf;
   args.options.mix = mix_of_name(args.type);
+  if (container_of(args.options.mix.gate_up) == Container::kSafetensors) {
+    throw Error(
+        ErrorCode::kInvalidInput, "--type",
+        fmt::format("a GGUF file cannot have {}; native writes what a release has", args.type));
+  }
   if (!args.head.empty()) args.options.mix.head = mix_of_name(args.head).head;
 }
 
@@ -105,7 +110,7 @@ void add_synth(CLI::App& app) {
       ->add_option("--type", args->type,
                    "native: FP4 experts and FP8 as released; bf16: every matrix BF16; or a GGUF "
                    "file:\n" +
-                       fmt::format("{}", fmt::join(mix_names(), ", ")))
+                       fmt::format("{}", fmt::join(mix_names(Container::kGguf), ", ")))
       ->type_name("TYPE")
       ->capture_default_str();
   command->add_option("--head", args->head, "Type of the output head of a GGUF file")

@@ -33,6 +33,8 @@ int main(int argc, char** argv) {
   dsv4::cli::add_logits(app);
   dsv4::cli::add_parse(app);
   dsv4::cli::add_run(app);
+  dsv4::cli::add_quantize(app);
+  dsv4::cli::add_calibrate(app);
   dsv4::cli::add_synth(app);
   dsv4::cli::add_tokenize(app);
 

@@ -134,6 +134,12 @@ class GgufWriter {
 
   GgufWriter(std::filesystem::path path, const GgufBuilder& metadata,
              const std::vector<Declaration>& tensors);
+  // Goes on with a file of the same metadata and tensors that was left unfinished, from the first
+  // tensor on that it has not all of; what this one writes stays too.
+  static GgufWriter resume(std::filesystem::path path, const GgufBuilder& metadata,
+                           const std::vector<Declaration>& tensors);
+  // Tensors that are complete.
+  size_t n_written() const { return current_; }
   // Appends bytes of the current tensor, in pieces of any size; the padding between tensors is
   // added here.
   void append(std::span<const std::byte> data);
@@ -141,13 +147,19 @@ class GgufWriter {
   void finish();
 
  private:
+  struct Layout {
+    std::string header;  // padded
+    uint64_t alignment = 32;
+    std::vector<uint64_t> sizes;  // of the tensors
+  };
+  static Layout lay_out(const GgufBuilder& metadata, const std::vector<Declaration>& tensors);
+  GgufWriter(std::filesystem::path path, Layout layout);  // resumes
   void pad();
 
+  Layout layout_;
   OutputFile file_;
-  uint64_t alignment_;
-  std::vector<uint64_t> sizes_;  // of the tensors
-  size_t current_ = 0;           // tensor
-  uint64_t in_tensor_ = 0;       // bytes of it that are written
+  size_t current_ = 0;      // tensor
+  uint64_t in_tensor_ = 0;  // bytes of it that are written
 };
 
 }  // namespace dsv4

@@ -99,11 +99,11 @@ uint64_t GgufWriter::Declaration::bytes() const {
   return bytes;
 }
 
-GgufWriter::GgufWriter(std::filesystem::path path, const GgufBuilder& metadata,
-                       const std::vector<Declaration>& tensors)
-    : file_(std::move(path)), alignment_(metadata.alignment()) {
-  CHECK(std::has_single_bit(alignment_), alignment_);
-  std::string header = "GGUF";
+GgufWriter::Layout GgufWriter::lay_out(const GgufBuilder& metadata,
+                                       const std::vector<Declaration>& tensors) {
+  Layout layout{"GGUF", metadata.alignment(), {}};
+  CHECK(std::has_single_bit(layout.alignment), layout.alignment);
+  std::string& header = layout.header;
   put_bytes(header, uint32_t{3});
   put_bytes(header, static_cast<uint64_t>(tensors.size()));
   put_bytes(header, metadata.count());
@@ -116,32 +116,55 @@ GgufWriter::GgufWriter(std::filesystem::path path, const GgufBuilder& metadata,
     for (size_t i = tensor.shape.size(); i > 0; --i) put_bytes(header, tensor.shape[i - 1]);
     put_bytes(header, gguf_type_number(tensor.dtype));
     put_bytes(header, offset);
-    sizes_.push_back(tensor.bytes());
-    offset = align(offset + sizes_.back(), alignment_);
+    layout.sizes.push_back(tensor.bytes());
+    offset = align(offset + layout.sizes.back(), layout.alignment);
   }
-  file_.write(std::as_bytes(std::span(header)));
-  pad();
+  header.resize(align(header.size(), layout.alignment), '\0');
+  return layout;
+}
+
+GgufWriter::GgufWriter(std::filesystem::path path, const GgufBuilder& metadata,
+                       const std::vector<Declaration>& tensors)
+    : layout_(lay_out(metadata, tensors)), file_(std::move(path)) {
+  file_.write(std::as_bytes(std::span(layout_.header)));
+}
+
+GgufWriter::GgufWriter(std::filesystem::path path, Layout layout)
+    : layout_(std::move(layout)), file_(std::move(path), std::as_bytes(std::span(layout_.header))) {
+  uint64_t end = layout_.header.size();
+  for (const uint64_t size : layout_.sizes) {
+    const uint64_t next = align(end + size, layout_.alignment);
+    if (next > file_.written_bytes()) break;
+    end = next;
+    ++current_;
+  }
+  file_.truncate(end);
+}
+
+GgufWriter GgufWriter::resume(std::filesystem::path path, const GgufBuilder& metadata,
+                              const std::vector<Declaration>& tensors) {
+  return {std::move(path), lay_out(metadata, tensors)};
 }
 
 void GgufWriter::append(std::span<const std::byte> data) {
-  CHECK(current_ < sizes_.size() && in_tensor_ + data.size() <= sizes_[current_], current_,
-        in_tensor_, data.size());
+  CHECK(current_ < layout_.sizes.size() && in_tensor_ + data.size() <= layout_.sizes[current_],
+        current_, in_tensor_, data.size());
   file_.write(data);
   in_tensor_ += data.size();
-  if (in_tensor_ < sizes_[current_]) return;
+  if (in_tensor_ < layout_.sizes[current_]) return;
   ++current_;
   in_tensor_ = 0;
   pad();
 }
 
 void GgufWriter::pad() {
-  const uint64_t n = align(file_.written_bytes(), alignment_) - file_.written_bytes();
+  const uint64_t n = align(file_.written_bytes(), layout_.alignment) - file_.written_bytes();
   const std::string zeros(n, '\0');
   file_.write(std::as_bytes(std::span(zeros)));
 }
 
 void GgufWriter::finish() {
-  CHECK(current_ == sizes_.size(), current_, sizes_.size());
+  CHECK(current_ == layout_.sizes.size(), current_, layout_.sizes.size());
   file_.finish();
 }
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <fstream>
 #include <iterator>
 #include <limits>
 #include <optional>
@@ -267,10 +268,8 @@ SafetensorsHeader parse_safetensors_header(std::span<const std::byte> file, uint
   return header;
 }
 
-SafetensorsWriter::SafetensorsWriter(std::filesystem::path path,
-                                     const std::vector<Declaration>& tensors,
-                                     const std::map<std::string, std::string>& metadata)
-    : file_(std::move(path)) {
+SafetensorsWriter::Layout SafetensorsWriter::lay_out(
+    const std::vector<Declaration>& tensors, const std::map<std::string, std::string>& metadata) {
   nlohmann::ordered_json header = nlohmann::ordered_json::object();
   if (!metadata.empty()) header["__metadata__"] = metadata;
   // push_back keeps the declared order without a search per name, which large files would feel.
@@ -288,9 +287,30 @@ SafetensorsWriter::SafetensorsWriter(std::filesystem::path path,
   std::string text = header.dump();
   text.resize((text.size() + 7) / 8 * 8, ' ');  // aligns the data
   const uint64_t length = text.size();
-  append(std::as_bytes(std::span(&length, 1)));
-  append(std::as_bytes(std::span(text)));
-  expected_bytes_ = file_.written_bytes() + data_bytes;
+  std::string start(reinterpret_cast<const char*>(&length), sizeof(length));
+  start += text;
+  return {start, start.size() + data_bytes};
+}
+
+SafetensorsWriter::SafetensorsWriter(std::filesystem::path path,
+                                     const std::vector<Declaration>& tensors,
+                                     const std::map<std::string, std::string>& metadata)
+    : file_(std::move(path)) {
+  const Layout layout = lay_out(tensors, metadata);
+  file_.write(std::as_bytes(std::span(layout.header)));
+  expected_bytes_ = layout.file_bytes;
+}
+
+bool SafetensorsWriter::is_written(const std::filesystem::path& path,
+                                   const std::vector<Declaration>& tensors,
+                                   const std::map<std::string, std::string>& metadata) {
+  const Layout layout = lay_out(tensors, metadata);
+  std::error_code error;
+  if (std::filesystem::file_size(path, error) != layout.file_bytes || error) return false;
+  std::ifstream file(path, std::ios::binary);
+  std::string start(layout.header.size(), '\0');
+  file.read(start.data(), static_cast<std::streamsize>(start.size()));
+  return file && start == layout.header;
 }
 
 void SafetensorsWriter::append(std::span<const std::byte> data) { file_.write(data); }

@@ -49,6 +49,10 @@ class SafetensorsWriter {
   SafetensorsWriter(std::filesystem::path path, const std::vector<Declaration>& tensors,
                     const std::map<std::string, std::string>& metadata = {});
 
+  // Whether the file at `path` is what a writer of these tensors and this metadata finished.
+  static bool is_written(const std::filesystem::path& path, const std::vector<Declaration>& tensors,
+                         const std::map<std::string, std::string>& metadata = {});
+
   // Appends bytes of the data section; may be called in pieces of any size.
   void append(std::span<const std::byte> data);
   // Checks that exactly the declared bytes were appended, syncs and renames. A writer that goes
@@ -56,6 +60,13 @@ class SafetensorsWriter {
   void finish();
 
  private:
+  struct Layout {
+    std::string header;
+    uint64_t file_bytes = 0;
+  };
+  static Layout lay_out(const std::vector<Declaration>& tensors,
+                        const std::map<std::string, std::string>& metadata);
+
   OutputFile file_;
   uint64_t expected_bytes_ = 0;  // of the whole file
 };

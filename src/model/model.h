@@ -60,6 +60,10 @@ class Model {
   // MTP block counts as layer 0.
   const std::vector<int64_t>& expert_runs() const { return work_.expert_runs; }
 
+  const ModelWeights& weights() const { return weights_; }
+  // Shows the inputs of all products to `observer` from now on; nullptr for none.
+  void observe_inputs(InputObserver* observer) { math_.observe_inputs(observer); }
+
   // Scratch memory of a model of this geometry.
   static int64_t workspace_bytes(const ModelConfig& config, const ModelOptions& options);
   // Layout of the main layers' state, from the geometry alone (fingerprint 0).

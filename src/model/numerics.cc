@@ -54,6 +54,7 @@ void Arithmetic::linear(Matrix<const float> x, const QuantMatrix& w, Matrix<floa
 }
 
 void Arithmetic::product(Matrix<const float> x, const QuantMatrix& w, Matrix<float> y) {
+  if (observer_ != nullptr) observer_->observe(x, w);
   const auto order = numerics_ == Numerics::kFast ? int8_order(w) : std::nullopt;
   if (!order) return ops_.linear(x, w, y);
   const auto buffer = [n = x.size(0), cols = x.size(1)](auto& tensor, int64_t block) {

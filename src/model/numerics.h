@@ -14,6 +14,14 @@ enum class Numerics { kFast, kExact, kOfficial };
 
 std::string_view numerics_name(Numerics numerics);
 
+// Sees the input of every product with a weight that passes through Arithmetic.
+class InputObserver {
+ public:
+  virtual ~InputObserver() = default;
+  // Rows [n, w.cols], before any quantisation of them.
+  virtual void observe(Matrix<const float> x, const QuantMatrix& w) = 0;
+};
+
 // Ops plus what a numerics adds to them; with kExact nothing.
 class Arithmetic {
  public:
@@ -26,6 +34,9 @@ class Arithmetic {
   Rounding rounding() const { return official() ? Rounding::kBf16 : Rounding::kNone; }
   // Scratch memory of a numerics.
   static int64_t bytes(Numerics numerics, int64_t max_tokens, int64_t max_width);
+
+  // From now on; nullptr for none.
+  void observe_inputs(InputObserver* observer) { observer_ = observer; }
 
   // A linear layer of the model. Fast: int8 activations where the weight has an int8_order.
   // Official quantises the input where the weight is quantised (FP8 in blocks of 128) and rounds
@@ -45,6 +56,7 @@ class Arithmetic {
  private:
   Ops& ops_;
   Numerics numerics_;
+  InputObserver* observer_ = nullptr;
   Tensor<float, 1> quantized_;     // official: the quantised input of a product
   Tensor<int8_t, 1> int8_values_;  // fast: the same
   Tensor<float, 1> int8_scales_;

@@ -1,6 +1,7 @@
 #include "synth/synth.h"
 
 #include "base/error.h"
+#include "base/output_file.h"
 #include "formats/gguf.h"
 #include "formats/safetensors.h"
 #include "model/gguf_config.h"
@@ -83,15 +84,9 @@ std::vector<fs::path> files_to_replace(const fs::path& folder, bool replace) {
 
 // Bytes that the folder, which may not exist yet, can take once the old files are gone.
 uint64_t room_in(const fs::path& folder, const std::vector<fs::path>& old_files) {
-  std::error_code error;
-  fs::path existing = fs::absolute(folder);
-  while (!fs::exists(existing, error) && existing.has_relative_path()) {
-    existing = existing.parent_path();
-  }
-  const fs::space_info space = fs::space(existing, error);
-  if (error) throw file_error(existing, "read the free space", error);
-  uint64_t room = space.available;
+  uint64_t room = free_disk_bytes(folder);
   for (const fs::path& file : old_files) {
+    std::error_code error;
     const uint64_t size = fs::file_size(file, error);
     if (!error) room += size;
   }
