@@ -30,27 +30,55 @@ class ThreadPool {
       body(int64_t{0}, n);
       return;
     }
-    run({n, grain, &body, [](const void* context, int64_t begin, int64_t end) {
-           (*static_cast<const Body*>(context))(begin, end);
+    run_team([&](const Team& team) {
+      const Range range = team.range(n, grain);
+      if (range.begin < range.end) body(range.begin, range.end);
+    });
+  }
+
+  struct Range {
+    int64_t begin = 0;
+    int64_t end = 0;
+  };
+
+  // One of the threads of run_team.
+  class Team {
+   public:
+    Team(ThreadPool& pool, int part) : pool_(pool), part_(part) {}
+    // This thread's part of [0, n), as parallel_for cuts it.
+    Range range(int64_t n, int64_t grain) const;
+    // Returns when all threads have come here.
+    void barrier() const { pool_.barrier(); }
+
+   private:
+    ThreadPool& pool_;
+    int part_;
+  };
+
+  // Calls body(team) on every thread, once. The body must not throw.
+  template <typename Body>
+  void run_team(const Body& body) {
+    run({&body, [](const void* context, const Team& team) {
+           (*static_cast<const Body*>(context))(team);
          }});
   }
 
  private:
   struct Job {
-    int64_t n = 0;
-    int64_t grain = 1;
     const void* context = nullptr;
-    void (*call)(const void* context, int64_t begin, int64_t end) = nullptr;
+    void (*call)(const void* context, const Team& team) = nullptr;
   };
 
   void run(const Job& job);
-  void run_part(int part) const;
   void worker(int part);
+  void barrier();
 
   Job job_;
   std::atomic<uint32_t> generation_{0};  // a new value starts the workers on job_
   std::atomic<int> n_pending_{0};
   std::atomic<bool> stopping_{false};
+  std::atomic<int> n_arrived_{0};      // at the barrier
+  std::atomic<uint32_t> n_passed_{0};  // barriers
   std::vector<std::jthread> workers_;
 };
 

@@ -179,6 +179,30 @@ void Ops::swiglu(Matrix<const float> gate, Matrix<const float> up, float limit,
   if (!out.empty()) do_swiglu(gate, up, limit, row_weight, out);
 }
 
+void Ops::experts_int8(const Int8Rows& x, std::span<const ExpertGroup> groups, float limit,
+                       const ExpertScratch& scratch, Matrix<float> y) {
+  check_same_shape(x.values, y);
+  check_same_shape(scratch.gate, scratch.up);
+  CHECK(x.values.is_contiguous() && x.scales.is_contiguous() && x.sums.is_contiguous());
+  for (const ExpertGroup& group : groups) {
+    const int64_t fe = scratch.gate.size(1);
+    CHECK(group.w1->rows == fe && group.w3->rows == fe && group.w2->cols == fe, fe);
+    CHECK(group.w1->cols == y.size(1) && group.w3->cols == y.size(1), y.size(1));
+    CHECK(group.w2->rows == y.size(1) && scratch.y.size(1) == y.size(1), y.size(1));
+    CHECK(int8_order(*group.w1) == x.order && int8_order(*group.w3) == x.order);
+    CHECK(int8_order(*group.w2) == scratch.hidden[0].order);
+    const auto n = static_cast<int64_t>(group.rows.size());
+    CHECK(n <= scratch.gate.size(0) && n <= scratch.y.size(0), n, scratch.gate.size(0));
+    CHECK(group.weights.size() == group.rows.size(), group.weights.size(), n);
+    for (int64_t i = 0; i < n; ++i) {
+      const int32_t row = group.rows[static_cast<size_t>(i)];
+      CHECK(row >= 0 && row < y.size(0), row);
+      CHECK(i == 0 || group.rows[static_cast<size_t>(i) - 1] < row, row);
+    }
+  }
+  if (!groups.empty() && !y.empty()) do_experts_int8(x, groups, limit, scratch, y);
+}
+
 void Ops::gather_rows(Matrix<const float> x, std::span<const int32_t> rows, Matrix<float> out) {
   CHECK(static_cast<int64_t>(rows.size()) == out.size(0) && x.size(1) == out.size(1), rows.size());
   for (const int32_t row : rows) CHECK(row >= 0 && row < x.size(0), row);

@@ -67,6 +67,24 @@ struct Int8Rows {
 // because the weight is not made of integers with scales.
 std::optional<ColumnOrder> int8_order(const QuantMatrix& w);
 
+// An expert and the tokens that it works for.
+struct ExpertGroup {
+  const QuantMatrix* w1 = nullptr;  // [fe, d] gate
+  const QuantMatrix* w2 = nullptr;  // [d, fe] down
+  const QuantMatrix* w3 = nullptr;  // [fe, d] up
+  std::span<const int32_t> rows;    // of x and y, ascending
+  std::span<const float> weights;   // of these rows
+};
+
+// Memory for experts_int8: rows for the largest group, two sets where threads run ahead.
+struct ExpertScratch {
+  Matrix<float> gate;  // [m, fe]
+  Matrix<float> up;    // [m, fe]
+  Matrix<float> y;     // [m, d]
+  Int8Rows x[2];       // [m, d], in the order of the gates
+  Int8Rows hidden[2];  // [m, fe], in the order of the down projections
+};
+
 // Which of equal scores top_k prefers is always the lower index.
 enum class TopKOrder { kByIndex, kByScore };
 
@@ -147,6 +165,12 @@ class Ops {
   void swiglu(Matrix<const float> gate, Matrix<const float> up, float limit,
               std::span<const float> row_weight, Matrix<float> out);
 
+  // For each group in order, with r = rows[i]: y[r] += W2 h, h = swiglu(W1 x[r], W3 x[r]) with the
+  // row's weight, as linear_int8, swiglu, quantize_int8 and scatter_add_rows do one after the
+  // other. Gates and ups have one int8_order, that of x; so have the down projections.
+  void experts_int8(const Int8Rows& x, std::span<const ExpertGroup> groups, float limit,
+                    const ExpertScratch& scratch, Matrix<float> y);
+
   // out[i] = x[rows[i]]
   void gather_rows(Matrix<const float> x, std::span<const int32_t> rows, Matrix<float> out);
   // out[rows[i]] += x[i]; rows are distinct.
@@ -186,6 +210,8 @@ class Ops {
   virtual void do_sqrt_softplus(Matrix<float> scores) = 0;
   virtual void do_swiglu(Matrix<const float> gate, Matrix<const float> up, float limit,
                          std::span<const float> row_weight, Matrix<float> out) = 0;
+  virtual void do_experts_int8(const Int8Rows& x, std::span<const ExpertGroup> groups, float limit,
+                               const ExpertScratch& scratch, Matrix<float> y) = 0;
   virtual void do_gather_rows(Matrix<const float> x, std::span<const int32_t> rows,
                               Matrix<float> out) = 0;
   virtual void do_scatter_add_rows(Matrix<const float> x, std::span<const int32_t> rows,

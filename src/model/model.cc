@@ -36,6 +36,10 @@ int64_t max_quantized_width(const ModelConfig& c) {
                    c.o_groups * c.o_lora_rank, c.expert_dim});
 }
 
+ArithmeticSizes arithmetic_sizes(const ModelConfig& c, const ModelOptions& options) {
+  return {options.max_batch_tokens, max_quantized_width(c), c.hidden_size, c.expert_dim};
+}
+
 ModelConfig with_context(ModelConfig config, int64_t context) {
   if (context > 0) config.max_position_embeddings = context;
   return config;
@@ -51,7 +55,7 @@ Model::Model(const std::filesystem::path& path, Ops& ops, const ModelOptions& op
       embedding_(checkpoint_, weights_.embed),
       main_layout_(layout_of(config_, options)),
       mtp_layout_{{layer_layout(config_, 0)}, main_layout_.max_tokens, options.rollback_tokens, 0},
-      math_(ops, options.numerics, options.max_batch_tokens, max_quantized_width(config_)),
+      math_(ops, options.numerics, arithmetic_sizes(config_, options)),
       work_(config_, options.max_batch_tokens),
       main_rope_(config_, RopeVariant::kMain, options.max_batch_tokens),
       compress_rope_(config_, RopeVariant::kCompress, options.max_batch_tokens) {
@@ -61,7 +65,7 @@ Model::Model(const std::filesystem::path& path, Ops& ops, const ModelOptions& op
 
 int64_t Model::workspace_bytes(const ModelConfig& config, const ModelOptions& options) {
   const int64_t n = options.max_batch_tokens;
-  const int64_t quantized = Arithmetic::bytes(options.numerics, n, max_quantized_width(config));
+  const int64_t quantized = Arithmetic::bytes(options.numerics, arithmetic_sizes(config, options));
   const int64_t ropes = 2 * RopeTable(config, RopeVariant::kMain, n).bytes();
   return Workspace(with_context(config, options.context), n).bytes() + quantized + ropes;
 }

@@ -90,6 +90,32 @@ std::vector<ExpertTokens> group_by_expert(Step& step) {
   return groups;
 }
 
+// y = sum over each token's experts, in ascending order, so that it is one whatever the batch.
+void run_routed_experts(Step& step, const MoeWeights& w, Matrix<const float> x, Matrix<float> y) {
+  const std::vector<ExpertTokens> tokens = group_by_expert(step);
+  std::vector<ExpertGroup> groups;
+  for (size_t e = 0; e < tokens.size(); ++e) {
+    const ExpertWeights& expert = w.experts[e];
+    if (tokens[e].rows.empty()) continue;
+    groups.push_back({&expert.w1, &expert.w2, &expert.w3, tokens[e].rows, tokens[e].weights});
+  }
+  step.work.expert_runs[static_cast<size_t>(step.layer)] += std::ssize(groups);
+  std::fill_n(y.data(), y.count(), 0.0f);
+  const int64_t n = step.n_tokens();
+  const ExpertBuffers buffers{step.work.gate.first(n), step.work.up.first(n),
+                              step.work.expert_y.first(n)};
+  const auto limit = static_cast<float>(step.config.swiglu_limit);
+  if (step.math.experts(x, groups, limit, buffers, y)) return;
+  for (const ExpertGroup& group : groups) {
+    const auto n_rows = static_cast<int64_t>(group.rows.size());
+    const Matrix<float> expert_x = step.work.expert_x.first(n_rows);
+    const Matrix<float> expert_y = step.work.expert_y.first(n_rows);
+    step.ops().gather_rows(x, group.rows, expert_x);
+    run_expert(step, {*group.w1, *group.w2, *group.w3}, expert_x, group.weights, expert_y);
+    step.ops().scatter_add_rows(expert_y, group.rows, y);
+  }
+}
+
 }  // namespace
 
 void mixture_of_experts(Step& step, const MoeWeights& w) {
@@ -99,20 +125,7 @@ void mixture_of_experts(Step& step, const MoeWeights& w) {
   step.record("ffn.in", x);
   route(step, w);
 
-  // Experts in ascending order, so that a token's sum has one order whatever the batch.
-  std::fill_n(y.data(), y.count(), 0.0f);
-  const std::vector<ExpertTokens> groups = group_by_expert(step);
-  for (size_t e = 0; e < groups.size(); ++e) {
-    const auto& [rows, weights] = groups[e];
-    if (rows.empty()) continue;
-    ++step.work.expert_runs[static_cast<size_t>(step.layer)];
-    const auto n_rows = static_cast<int64_t>(rows.size());
-    const Matrix<float> expert_x = step.work.expert_x.first(n_rows);
-    const Matrix<float> expert_y = step.work.expert_y.first(n_rows);
-    step.ops().gather_rows(x, rows, expert_x);
-    run_expert(step, w.experts[e], expert_x, weights, expert_y);
-    step.ops().scatter_add_rows(expert_y, rows, y);
-  }
+  run_routed_experts(step, w, x, y);
   step.record("ffn.routed", y);
 
   const Matrix<float> shared = step.work.expert_y.first(n);

@@ -24,20 +24,39 @@ std::string_view numerics_name(Numerics numerics) {
   return "official";
 }
 
-int64_t Arithmetic::bytes(Numerics numerics, int64_t max_tokens, int64_t max_width) {
+Int8Buffer::Int8Buffer(int64_t max_tokens, int64_t max_width)
+    : values_({max_tokens * max_width}),
+      scales_({max_tokens * max_width / kInt8Scale}),
+      sums_({max_tokens * max_width / kInt8Sum}) {}
+
+int64_t Int8Buffer::bytes(int64_t max_tokens, int64_t max_width) {
   const int64_t n = max_tokens * max_width;
-  if (numerics == Numerics::kOfficial) return n * int64_t{sizeof(float)};
-  return numerics == Numerics::kFast ? n + n / kInt8Scale * 4 + n / kInt8Sum * 4 : 0;
+  return n + n / kInt8Scale * 4 + n / kInt8Sum * 4;
 }
 
-Arithmetic::Arithmetic(Ops& ops, Numerics numerics, int64_t max_tokens, int64_t max_width)
+Int8Rows Int8Buffer::rows(int64_t n_tokens, int64_t width, ColumnOrder order) {
+  const auto part = [&](auto& tensor, int64_t block) {
+    return tensor.first(n_tokens * (width / block)).template reshape<2>({n_tokens, width / block});
+  };
+  return {part(values_, 1), part(scales_, kInt8Scale), part(sums_, kInt8Sum), order};
+}
+
+int64_t Arithmetic::bytes(Numerics numerics, const ArithmeticSizes& sizes) {
+  const int64_t n = sizes.tokens;
+  if (numerics == Numerics::kOfficial) return n * sizes.width * int64_t{sizeof(float)};
+  if (numerics == Numerics::kExact) return 0;
+  return Int8Buffer::bytes(n, sizes.width) + 2 * Int8Buffer::bytes(n, sizes.hidden_size) +
+         2 * Int8Buffer::bytes(n, sizes.expert_dim);
+}
+
+Arithmetic::Arithmetic(Ops& ops, Numerics numerics, const ArithmeticSizes& sizes)
     : ops_(ops), numerics_(numerics) {
-  const int64_t n = max_tokens * max_width;
-  if (official()) quantized_ = Tensor<float, 1>({n});
+  const int64_t n = sizes.tokens;
+  if (official()) quantized_ = Tensor<float, 1>({n * sizes.width});
   if (numerics != Numerics::kFast) return;
-  int8_values_ = Tensor<int8_t, 1>({n});
-  int8_scales_ = Tensor<float, 1>({n / kInt8Scale});
-  int8_sums_ = Tensor<int32_t, 1>({n / kInt8Sum});
+  int8_ = Int8Buffer(n, sizes.width);
+  for (Int8Buffer& buffer : expert_x_) buffer = Int8Buffer(n, sizes.hidden_size);
+  for (Int8Buffer& buffer : expert_hidden_) buffer = Int8Buffer(n, sizes.expert_dim);
 }
 
 void Arithmetic::linear(Matrix<const float> x, const QuantMatrix& w, Matrix<float> y) {
@@ -57,13 +76,34 @@ void Arithmetic::product(Matrix<const float> x, const QuantMatrix& w, Matrix<flo
   if (observer_ != nullptr) observer_->observe(x, w);
   const auto order = numerics_ == Numerics::kFast ? int8_order(w) : std::nullopt;
   if (!order) return ops_.linear(x, w, y);
-  const auto buffer = [n = x.size(0), cols = x.size(1)](auto& tensor, int64_t block) {
-    return tensor.first(n * (cols / block)).template reshape<2>({n, cols / block});
-  };
-  const Int8Rows rows{buffer(int8_values_, 1), buffer(int8_scales_, kInt8Scale),
-                      buffer(int8_sums_, kInt8Sum), *order};
+  const Int8Rows rows = int8_.rows(x.size(0), x.size(1), *order);
   ops_.quantize_int8(x, rows);
   ops_.linear_int8(rows, w, y);
+}
+
+bool Arithmetic::experts(Matrix<const float> x, std::span<const ExpertGroup> groups, float limit,
+                         const ExpertBuffers& buffers, Matrix<float> y) {
+  if (numerics_ != Numerics::kFast || observer_ != nullptr || groups.empty()) return false;
+  const auto in = int8_order(*groups[0].w1);
+  const auto hidden = int8_order(*groups[0].w2);
+  for (const ExpertGroup& group : groups) {
+    const bool fits = in && hidden && int8_order(*group.w1) == in && int8_order(*group.w3) == in &&
+                      int8_order(*group.w2) == hidden;
+    if (!fits) return false;
+  }
+  const int64_t n = x.size(0);
+  const int64_t d = x.size(1);
+  const int64_t fe = buffers.gate.size(1);
+  const Int8Rows rows = int8_.rows(n, d, *in);
+  ops_.quantize_int8(x, rows);
+  const ExpertScratch scratch{
+      .gate = buffers.gate,
+      .up = buffers.up,
+      .y = buffers.y,
+      .x = {expert_x_[0].rows(n, d, *in), expert_x_[1].rows(n, d, *in)},
+      .hidden = {expert_hidden_[0].rows(n, fe, *hidden), expert_hidden_[1].rows(n, fe, *hidden)}};
+  ops_.experts_int8(rows, groups, limit, scratch, y);
+  return true;
 }
 
 void Arithmetic::round(Matrix<float> x) const {

@@ -22,18 +22,46 @@ class InputObserver {
   virtual void observe(Matrix<const float> x, const QuantMatrix& w) = 0;
 };
 
+// Memory for int8 activations of up to so many tokens and columns.
+class Int8Buffer {
+ public:
+  Int8Buffer() = default;
+  Int8Buffer(int64_t max_tokens, int64_t max_width);
+  static int64_t bytes(int64_t max_tokens, int64_t max_width);
+  Int8Rows rows(int64_t n_tokens, int64_t width, ColumnOrder order);
+
+ private:
+  Tensor<int8_t, 1> values_;
+  Tensor<float, 1> scales_;
+  Tensor<int32_t, 1> sums_;
+};
+
+// The widths that scratch memory must do for.
+struct ArithmeticSizes {
+  int64_t tokens = 0;  // of a batch
+  int64_t width = 0;   // inputs of any product
+  int64_t hidden_size = 0;
+  int64_t expert_dim = 0;
+};
+
+// What experts compute in, float32, for the tokens of one of them.
+struct ExpertBuffers {
+  Matrix<float> gate;  // [n, fe]
+  Matrix<float> up;    // [n, fe]
+  Matrix<float> y;     // [n, d]
+};
+
 // Ops plus what a numerics adds to them; with kExact nothing.
 class Arithmetic {
  public:
-  // `max_tokens` and `max_width` bound the inputs of quantised products.
-  Arithmetic(Ops& ops, Numerics numerics, int64_t max_tokens, int64_t max_width);
+  Arithmetic(Ops& ops, Numerics numerics, const ArithmeticSizes& sizes);
 
   Ops& ops() const { return ops_; }
   bool official() const { return numerics_ == Numerics::kOfficial; }
   // For operations that round inside.
   Rounding rounding() const { return official() ? Rounding::kBf16 : Rounding::kNone; }
   // Scratch memory of a numerics.
-  static int64_t bytes(Numerics numerics, int64_t max_tokens, int64_t max_width);
+  static int64_t bytes(Numerics numerics, const ArithmeticSizes& sizes);
 
   // From now on; nullptr for none.
   void observe_inputs(InputObserver* observer) { observer_ = observer; }
@@ -44,6 +72,12 @@ class Arithmetic {
   void linear(Matrix<const float> x, const QuantMatrix& w, Matrix<float> y);
   // The same without the roundings of official: what the reference keeps in float32.
   void product(Matrix<const float> x, const QuantMatrix& w, Matrix<float> y);
+
+  // Fast, where the weights of all groups are integers with scales: all of them in one operation,
+  // with the bits that linear() and the operations between give; y += their outputs. Else false,
+  // and nothing is done.
+  bool experts(Matrix<const float> x, std::span<const ExpertGroup> groups, float limit,
+               const ExpertBuffers& buffers, Matrix<float> y);
 
   // Activations that the reference holds in BF16.
   void round(Matrix<float> x) const;
@@ -57,10 +91,10 @@ class Arithmetic {
   Ops& ops_;
   Numerics numerics_;
   InputObserver* observer_ = nullptr;
-  Tensor<float, 1> quantized_;     // official: the quantised input of a product
-  Tensor<int8_t, 1> int8_values_;  // fast: the same
-  Tensor<float, 1> int8_scales_;
-  Tensor<int32_t, 1> int8_sums_;
+  Tensor<float, 1> quantized_;   // official: the quantised input of a product
+  Int8Buffer int8_;              // fast: the same
+  Int8Buffer expert_x_[2];       // fast: inputs of single experts
+  Int8Buffer expert_hidden_[2];  // fast: between their projections
 };
 
 }  // namespace dsv4

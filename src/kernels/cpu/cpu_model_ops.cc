@@ -144,16 +144,21 @@ void CpuOps::do_sqrt_softplus(Matrix<float> scores) {
   });
 }
 
+void swiglu_row(const float* gate, const float* up, int64_t n, float limit, float weight,
+                float* out) {
+  const float bound = limit > 0 ? limit : std::numeric_limits<float>::infinity();
+  for (int64_t i = 0; i < n; ++i) {
+    const float g = std::min(gate[i], bound);
+    const float u = std::clamp(up[i], -bound, bound);
+    out[i] = weight * (g * sigmoid(g) * u);
+  }
+}
+
 void CpuOps::do_swiglu(Matrix<const float> gate, Matrix<const float> up, float limit,
                        std::span<const float> row_weight, Matrix<float> out) {
-  const float bound = limit > 0 ? limit : std::numeric_limits<float>::infinity();
   for_each_row(gate.size(0), 32 * gate.size(1), [&](int64_t t) {
     const float weight = row_weight.empty() ? 1.0f : row_weight[static_cast<size_t>(t)];
-    for (int64_t i = 0; i < gate.size(1); ++i) {
-      const float g = std::min(gate(t, i), bound);
-      const float u = std::clamp(up(t, i), -bound, bound);
-      out(t, i) = weight * (g * sigmoid(g) * u);
-    }
+    swiglu_row(&gate(t, 0), &up(t, 0), gate.size(1), limit, weight, &out(t, 0));
   });
 }
 

@@ -64,6 +64,14 @@ Isa best_isa() {
   return best;
 }
 
+namespace {
+
+// The token to take as the i-th of n: later ones attend to more, so that the first and the last
+// are paired and threads that take a range each have as much to do.
+int64_t light_with_heavy(int64_t i, int64_t n) { return i % 2 == 0 ? i / 2 : n - 1 - i / 2; }
+
+}  // namespace
+
 std::unique_ptr<Ops> make_cpu_ops(ThreadPool& pool, Isa isa) {
   return std::make_unique<CpuOps>(pool, kernel_table(isa));
 }
@@ -95,7 +103,7 @@ void CpuOps::do_indexer_scores(View<const float, 3> q, Matrix<const float> w, co
   const int64_t n_parts = (score.size(1) + kKeysPerTask - 1) / kKeysPerTask;
   pool_.parallel_for(q.size(0) * n_parts, 1, [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task) {
-      const int64_t t = task / n_parts;
+      const int64_t t = light_with_heavy(task / n_parts, q.size(0));
       const auto rows = keys.of(t);
       const int64_t first = task % n_parts * kKeysPerTask;
       const int64_t n = std::min(kKeysPerTask, static_cast<int64_t>(rows.size()) - first);
@@ -112,7 +120,7 @@ void CpuOps::do_attend(View<const float, 3> q, const RowLists& keys, std::span<c
   const int64_t n_groups = (n_heads + kHeadGrain - 1) / kHeadGrain;
   pool_.parallel_for(q.size(0) * n_groups, 1, [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task) {
-      const int64_t t = task / n_groups;
+      const int64_t t = light_with_heavy(task / n_groups, q.size(0));
       const int64_t head = task % n_groups * kHeadGrain;
       const auto rows = keys.of(t);
       kernels_.attend(&q(t, head, 0), std::min(kHeadGrain, n_heads - head), q.size(2), rows.data(),

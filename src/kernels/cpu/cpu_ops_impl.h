@@ -35,6 +35,8 @@ class CpuOps : public Ops {
   void do_sqrt_softplus(Matrix<float> scores) override;
   void do_swiglu(Matrix<const float> gate, Matrix<const float> up, float limit,
                  std::span<const float> row_weight, Matrix<float> out) override;
+  void do_experts_int8(const Int8Rows& x, std::span<const ExpertGroup> groups, float limit,
+                       const ExpertScratch& scratch, Matrix<float> y) override;
   void do_gather_rows(Matrix<const float> x, std::span<const int32_t> rows,
                       Matrix<float> out) override;
   void do_scatter_add_rows(Matrix<const float> x, std::span<const int32_t> rows,
@@ -59,5 +61,9 @@ class CpuOps : public Ops {
   ThreadPool& pool_;
   const KernelTable& kernels_;
 };
+
+// out[i] = weight * silu(min(gate[i], limit)) * clamp(up[i], -limit, limit); limit 0: no clamp.
+void swiglu_row(const float* gate, const float* up, int64_t n, float limit, float weight,
+                float* out);
 
 }  // namespace dsv4

@@ -222,4 +222,31 @@ void RefOps::do_swiglu(Matrix<const float> gate, Matrix<const float> up, float l
   }
 }
 
+void RefOps::do_experts_int8(const Int8Rows& x, std::span<const ExpertGroup> groups, float limit,
+                             const ExpertScratch& scratch, Matrix<float> y) {
+  for (const ExpertGroup& group : groups) {
+    const auto n = static_cast<int64_t>(group.rows.size());
+    const auto of_group = [n](const Int8Rows& rows) {
+      return Int8Rows{rows.values.slice(0, n), rows.scales.slice(0, n), rows.sums.slice(0, n),
+                      rows.order};
+    };
+    const Int8Rows inputs = of_group(scratch.x[0]);
+    for (int64_t i = 0; i < n; ++i) {
+      const int32_t row = group.rows[static_cast<size_t>(i)];
+      std::copy_n(&x.values(row, 0), x.values.size(1), &inputs.values(i, 0));
+      std::copy_n(&x.scales(row, 0), x.scales.size(1), &inputs.scales(i, 0));
+      std::copy_n(&x.sums(row, 0), x.sums.size(1), &inputs.sums(i, 0));
+    }
+    const Matrix<float> gate = scratch.gate.slice(0, n);
+    const Matrix<float> up = scratch.up.slice(0, n);
+    linear_int8({inputs.values, inputs.scales, inputs.sums, x.order}, *group.w1, gate);
+    linear_int8({inputs.values, inputs.scales, inputs.sums, x.order}, *group.w3, up);
+    swiglu(gate, up, limit, group.weights, gate);
+    const Int8Rows hidden = of_group(scratch.hidden[0]);
+    quantize_int8(gate, hidden);
+    linear_int8(hidden, *group.w2, scratch.y.slice(0, n));
+    scatter_add_rows(scratch.y.slice(0, n), group.rows, y);
+  }
+}
+
 }  // namespace dsv4::ref

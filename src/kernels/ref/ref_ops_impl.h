@@ -31,6 +31,8 @@ class RefOps : public Ops {
   void do_sqrt_softplus(Matrix<float> scores) override;
   void do_swiglu(Matrix<const float> gate, Matrix<const float> up, float limit,
                  std::span<const float> row_weight, Matrix<float> out) override;
+  void do_experts_int8(const Int8Rows& x, std::span<const ExpertGroup> groups, float limit,
+                       const ExpertScratch& scratch, Matrix<float> y) override;
   void do_gather_rows(Matrix<const float> x, std::span<const int32_t> rows,
                       Matrix<float> out) override;
   void do_scatter_add_rows(Matrix<const float> x, std::span<const int32_t> rows,
