@@ -183,13 +183,13 @@ class ExpertStack {
     const auto gguf = split_number(name, "blk.");
     const auto layer = gguf ? gguf : split_number(name, "layers.");
     const bool mtp = name.starts_with("mtp.0.");
-    if ((!layer && !mtp) || tensor.shape.size() != 3 || tensor.shape[0] == 0) return std::nullopt;
+    if ((!layer && !mtp) || tensor.shape.size() != 3) return std::nullopt;
     const std::string_view rest = layer ? layer->rest : name.substr(6);
     const std::string prefix = layer ? fmt::format("layers.{}.", layer->number) : "mtp.0.";
     if (const Names* names = find_by(kExpert, &Names::gguf, rest)) {
       return ExpertStack(tensor, prefix, {names->released});
     }
-    if (rest == "mlp.experts.gate_up_proj" && tensor.shape[1] % 2 == 0) {  // the gate's rows first
+    if (rest == "mlp.experts.gate_up_proj") {  // the gate's rows first
       return ExpertStack(tensor, prefix, {"w1.weight", "w3.weight"});
     }
     if (rest == "mlp.experts.down_proj") return ExpertStack(tensor, prefix, {"w2.weight"});
