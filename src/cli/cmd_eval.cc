@@ -88,6 +88,7 @@ void add_eval(CLI::App& app) {
   skills->add_flag("--json", args->json, "One JSON object: scores, and each case's id and ids");
   skills->footer("Example: dsv4 eval skills -m models/mini --cases models/mini/eval.jsonl");
   skills->callback([args] { run_skills(*args); });
+  add_eval_quality(*eval);
 }
 
 }  // namespace dsv4::cli

@@ -2,6 +2,7 @@
 #include "base/error.h"
 #include "cache/layout.h"
 #include "cli/commands.h"
+#include "cli/units.h"
 #include "eval/footprint.h"
 #include "model/names.h"
 #include "model/weights.h"
@@ -71,15 +72,6 @@ Found look(const fs::path& path) {
   }
   return found;
 }
-
-std::string human_bytes(double bytes) {
-  constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-  size_t unit = 0;
-  for (; bytes >= 1024 && unit < 4; ++unit) bytes /= 1024;
-  return unit == 0 ? fmt::format("{:.0f} B", bytes) : fmt::format("{:.2f} {}", bytes, kUnits[unit]);
-}
-
-std::string human_bytes(int64_t bytes) { return human_bytes(static_cast<double>(bytes)); }
 
 std::string human_count(int64_t count) {
   const auto value = static_cast<double>(count);

@@ -24,6 +24,7 @@ void add_encode(CLI::App& app);
 void add_calibrate(CLI::App& app);
 void add_chat(CLI::App& app);
 void add_eval(CLI::App& app);
+void add_eval_quality(CLI::App& eval);  // to `dsv4 eval`
 void add_inspect(CLI::App& app);
 void add_logits(CLI::App& app);
 void add_parse(CLI::App& app);

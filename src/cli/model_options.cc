@@ -55,25 +55,33 @@ Isa parse_isa(const std::string& name) {
               fmt::format("this machine has no {}; its best is {}", name, isa_name(best_isa())));
 }
 
-void ModelArgs::add_to(CLI::App& command) {
-  command.add_option("-m,--model", path, "Model folder")->required()->type_name("DIR");
-  command
-      .add_option("--numerics", numerics,
-                  "fast: int8 activations for quantised weights; exact: float32 everywhere;\n"
-                  "official: all roundings of the released code")
+void add_numerics_option(CLI::App& command, const std::string& name, Numerics& numerics,
+                         const std::string& description) {
+  command.add_option(name, numerics, description)
       ->transform(CLI::CheckedTransformer(
           std::map<std::string, Numerics>{{"fast", Numerics::kFast},
                                           {"exact", Numerics::kExact},
                                           {"official", Numerics::kOfficial}}))
       ->default_str(std::string(numerics_name(numerics)));
+}
+
+void ModelArgs::add_to(CLI::App& command) {
+  command.add_option("-m,--model", path, "Model folder")->required()->type_name("DIR");
+  add_numerics_option(command, "--numerics", numerics,
+                      "fast: int8 activations for quantised weights; exact: float32 everywhere;\n"
+                      "official: all roundings of the released code");
+  command.add_option("--context", context, "Context length; 0 is the model's own")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 24))
+      ->capture_default_str();
+  add_machine_to(command);
+}
+
+void ModelArgs::add_machine_to(CLI::App& command) {
   command.add_option("--isa", isa, "Instruction set: auto is the best of this machine")
       ->check(CLI::IsMember({"auto", "scalar", "avx2", "avx2_vnni", "avx512", "avx512_vnni"}))
       ->capture_default_str();
   command.add_option("--threads", threads, "Threads; 0 is one per core")
       ->check(CLI::Range(0, 1024))
-      ->capture_default_str();
-  command.add_option("--context", context, "Context length; 0 is the model's own")
-      ->check(CLI::Range(int64_t{0}, int64_t{1} << 24))
       ->capture_default_str();
   command.add_option("--chunk", chunk, "Tokens of a prompt in one forward pass")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 16))

@@ -26,8 +26,10 @@ struct ModelArgs {
   int64_t context = 0;  // 0: as config.json says
   int64_t chunk = 512;  // tokens of one forward pass
 
-  // --model, --numerics, --isa, --threads, --context, --chunk
+  // --model, --numerics, --context and those of add_machine_to
   void add_to(CLI::App& command);
+  // --isa, --threads, --chunk
+  void add_machine_to(CLI::App& command);
 };
 
 // --temperature, --top-k, ... --seed, --logit-bias
@@ -56,6 +58,10 @@ class LoadedModel {
   std::unique_ptr<Ops> ops_;
   Model model_;
 };
+
+// An option whose values are the names of the numerics.
+void add_numerics_option(CLI::App& command, const std::string& name, Numerics& numerics,
+                         const std::string& description);
 
 // "auto" is the best instruction set of this machine. Throws Error(kUnsupported) for one that it
 // lacks.

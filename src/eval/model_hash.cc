@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <memory>
 #include <new>
-#include <span>
 #include <vector>
 
 #include <fmt/core.h>
@@ -62,6 +61,12 @@ std::string hash_model(const Checkpoint& checkpoint, const ModelConfig& config,
       if (progress) progress(n_done, n_total);
     }
   }
+  return hash.digits();
+}
+
+std::string hash_bytes(std::span<const std::byte> bytes) {
+  Hash hash;
+  hash.add(bytes);
   return hash.digits();
 }
 

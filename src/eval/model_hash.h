@@ -4,8 +4,10 @@
 #include "formats/checkpoint.h"
 #include "model/config.h"
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <span>
 #include <string>
 
 namespace dsv4 {
@@ -16,5 +18,8 @@ namespace dsv4 {
 // called with those done.
 std::string hash_model(const Checkpoint& checkpoint, const ModelConfig& config,
                        const std::function<void(int64_t n_done, int64_t n_total)>& progress = {});
+
+// XXH3-128 of some bytes, likewise.
+std::string hash_bytes(std::span<const std::byte> bytes);
 
 }  // namespace dsv4

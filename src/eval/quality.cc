@@ -43,8 +43,8 @@ class Runner {
     const std::span<const float> logits = logits_.view()[row].span();
     if (!std::ranges::all_of(logits, [](float x) { return std::isfinite(x); })) {
       throw Error(ErrorCode::kInvalidInput, path_of(model_),
-                  fmt::format("gives logits that are not finite after {} tokens; its weights are "
-                              "damaged",
+                  fmt::format("gives logits that are not finite after token {} of a chunk; its "
+                              "weights are damaged",
                               position + 1));
     }
     log_softmax(logits, out);

@@ -38,6 +38,7 @@ void Trace::record(std::string_view name, View<const float, 3> rows) {
   Stage& stage = stages_[prefix_ + std::string(name)];
   if (stage.shape.empty()) stage.shape = {0, rows.size(1), rows.size(2)};
   stage.shape[0] += rows.size(0);
+  if (stage.floats.empty()) stage.floats.reserve(static_cast<size_t>(rows.count()));
   for (int64_t t = 0; t < rows.size(0); ++t) {
     for (int64_t i = 0; i < rows.size(1); ++i) {
       const float* row = &rows(t, i, 0);

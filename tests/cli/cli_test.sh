@@ -82,6 +82,31 @@ expect "inspect of a config alone" 0 "284" "$dsv4" inspect "$source/tests/cli/fl
 expect "a synthetic model runs" 0 '"finish_reason"' "$dsv4" run -m "$work/tiny" --json --max-tokens 4 -p "hello"
 expect "synth does not overwrite" 1 "$work/tiny" "$dsv4" synth --preset tiny -o "$work/tiny"
 
+# --- quality against a reference
+printf 'Lily lives near the market. One morning, she found a white lamp. She took it to the bridge.' >"$work/text"
+quality() { "$dsv4" eval quality --text "$work/text" --context 16 "$@"; }
+expect "a model agrees with itself" 0 '"kl":{"mean":0.0,"median":0.0,"p99":0.0,"max":0.0},"top1_agreement":1.0,"layer_errors":[0.0,0.0,0.0,0.0,0.0]' \
+  quality --json -m "$mini" --reference "$mini" --numerics exact
+[ "$(grep -o '"hash":"[0-9a-f]*","bytes":15798712' "$work/out" | uniq -c | awk '{ print $1 }')" = 2 ] &&
+  pass || fail "two equal hashes of one model"
+expect "a table for several models" 0 "100.00 %" quality -m "$mini" -m "$mini" --numerics official --reference "$mini" --reference-numerics official
+[ "$(grep -c "^$mini  official" "$work/out")" -eq 3 ] && pass || fail "one row for each model: $(cat "$work/out")"
+for n in 1 2; do
+  quality -m "$work/tiny" --reference "$work/tiny" --threads $n --chunk $((3 * n)) >"$work/quality.$n" || fail "quality"
+done
+same "threads and chunks change no number" "$work/quality.1" "$work/quality.2"
+awk '/  fast / { found = ($7 > 1e-9 && $7 < 0.1) } END { exit !found }' "$work/quality.1" && pass || fail "fast is near exact: $(cat "$work/quality.1")"
+expect "fewer tokens" 0 "5 tokens of" quality --max-tokens 5 -m "$mini" --reference "$mini"
+one_line_error "another vocabulary" 1 "has another tokenizer than the reference" quality -m "$work/tiny" --reference "$mini"
+one_line_error "no text" 1 "$work/nothing" "$dsv4" eval quality --text "$work/nothing" -m "$mini" --reference "$mini"
+: >"$work/empty"
+one_line_error "an empty text" 1 "has no text" "$dsv4" eval quality --text "$work/empty" -m "$mini" --reference "$mini"
+printf 'abc\377' >"$work/binary"
+one_line_error "a text that is not UTF-8" 1 "is not UTF-8 at byte 3" "$dsv4" eval quality --text "$work/binary" -m "$mini" --reference "$mini"
+one_line_error "no reference there" 1 "$work/nowhere" quality -m "$mini" --reference "$work/nowhere"
+one_line_error "too long a context" 1 "has a context of 4096 tokens" "$dsv4" eval quality --text "$work/text" -m "$mini" --reference "$mini" --context 5000
+expect "a context without room for a token" 2 "--context" "$dsv4" eval quality --text "$work/text" -m "$mini" --reference "$mini" --context 1
+
 # --- what goes wrong
 expect "help" 0 "Usage" "$dsv4" --help
 expect "no command" 2 "subcommand" "$dsv4"

@@ -128,6 +128,18 @@ void read_weights(const ModelWeights& weights) {
   }
 }
 
+// The tensors say which method of INT4 the config would name.
+ModelConfig config_for(const Checkpoint& checkpoint) {
+  ModelConfig config = fuzz_model();
+  for (const StoredTensor& tensor : checkpoint.tensors()) {
+    if (tensor.name.ends_with(".qweight")) config.int4 = fuzz_int4(Int4Method::kAwq);
+    if (tensor.name.ends_with(".weight_packed")) {
+      config.int4 = fuzz_int4(Int4Method::kCompressedTensors);
+    }
+  }
+  return config;
+}
+
 void fuzz_file(std::span<const uint8_t> input) {
   const auto bytes = std::as_bytes(input);
   check_header(parse_safetensors_header(bytes, bytes.size(), "input"), bytes.size());
@@ -135,7 +147,7 @@ void fuzz_file(std::span<const uint8_t> input) {
   write(path, input);
   const Checkpoint checkpoint = Checkpoint::open(path);
   for (const StoredTensor& tensor : checkpoint.tensors()) read_all(tensor.data);
-  read_weights(load_weights(checkpoint, fuzz_model()));
+  read_weights(load_weights(checkpoint, config_for(checkpoint)));
 }
 
 void fuzz_index(std::span<const uint8_t> input) {

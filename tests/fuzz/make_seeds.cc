@@ -2,6 +2,7 @@
 // and hostile ones. Usage: fuzz_make_seeds tests/fuzz/corpus
 #include "base/mapped_file.h"
 #include "cache/sequence_testing.h"
+#include "model/int4_testing.h"
 #include "model/weights_testing.h"
 #include "small_model.h"
 
@@ -35,8 +36,7 @@ std::string with_length(const std::string& header, const std::string& data) {
 }
 
 // A whole checkpoint of fuzz_model() in one file, its MTP block apart.
-std::string checkpoint(const Style& style) {
-  Tensors tensors = random_checkpoint(fuzz_model(), style);
+std::string checkpoint(Tensors tensors) {
   std::string header;
   std::string data;
   for (auto& [name, tensor] : tensors) {
@@ -49,6 +49,21 @@ std::string checkpoint(const Style& style) {
     data.append(reinterpret_cast<const char*>(tensor.data.data()), tensor.data.size());
   }
   return with_length(header + "}", data);
+}
+
+std::string checkpoint(const Style& style) {
+  return checkpoint(random_checkpoint(fuzz_model(), style));
+}
+
+// With INT4 where the shape allows it.
+std::string checkpoint(const Int4Config& int4) {
+  Tensors tensors = random_checkpoint(fuzz_model(), kStyles[5]);
+  for (const TensorSpec& spec : layer_specs(fuzz_model(), 0)) {
+    const bool fits = spec.shape.size() == 2 && spec.name.ends_with(".weight") &&
+                      spec.shape[0] % 8 == 0 && spec.shape[1] % int4.group_size == 0;
+    if (fits) to_int4(tensors, spec.name, {"", int4});
+  }
+  return checkpoint(std::move(tensors));
 }
 
 std::string entry(const char* name, const char* dtype, const char* shape, const char* offsets) {
@@ -66,6 +81,8 @@ void write_safetensors(const fs::path& folder) {
   write(folder / "checkpoint-base", checkpoint(style));
   write(folder / "checkpoint-bf16",
         checkpoint({.name = "", .linear = DType::kBF16, .expert = DType::kF16}));
+  write(folder / "checkpoint-awq", checkpoint(fuzz_int4(Int4Method::kAwq)));
+  write(folder / "checkpoint-packed", checkpoint(fuzz_int4(Int4Method::kCompressedTensors)));
   const std::string a = entry("a", "F32", "[2,1]", "[0,8]");
   write(folder / "two-tensors", with_length(R"({"__metadata__":{"format":"pt"},)" + a + "," +
                                                 entry("b", "I64", "[]", "[8,16]") + "}  ",
@@ -98,6 +115,11 @@ void write_config(const fs::path& folder, const fs::path& golden) {
   write(folder / "t3-inference", read_file(golden / "t3" / "inference" / "config.json"));
   write(folder / "flash", config_to_json(preset_config("flash")));
   write(folder / "tiny", config_to_json(preset_config("tiny")));
+  ModelConfig int4 = preset_config("tiny");
+  int4.int4 = fuzz_int4(Int4Method::kAwq);
+  write(folder / "awq", config_to_json(int4));
+  int4.int4 = fuzz_int4(Int4Method::kCompressedTensors);
+  write(folder / "compressed-tensors", config_to_json(int4));
   write(folder / "newer-spelling", R"({"vocab_size":64,"hidden_size":32,"num_hidden_layers":3,
 "num_attention_heads":2,"head_dim":32,"q_lora_rank":8,"o_groups":1,"o_lora_rank":8,
 "sliding_window":8,"index_n_heads":2,"index_head_dim":16,"index_topk":4,"n_routed_experts":4,

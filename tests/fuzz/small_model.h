@@ -28,4 +28,6 @@ inline ModelConfig fuzz_model() {
   return c;
 }
 
+inline Int4Config fuzz_int4(Int4Method method) { return {method, 16, /*symmetric=*/false}; }
+
 }  // namespace dsv4
