@@ -53,7 +53,7 @@ class TestSequence {
 
   void rollback(int64_t n) {
     state_.rollback(n);
-    tokens_.resize(tokens_.size() - static_cast<size_t>(n));
+    tokens_.erase(tokens_.end() - n, tokens_.end());
   }
 
   // Calls visit(actual row, its width, layer, kind, position) for every row that the tokens from
