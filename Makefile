@@ -5,7 +5,7 @@ BUILD = build/$(P)
 BIN = build/release/dsv4
 JOBS ?= $(shell nproc)
 
-.PHONY: all build setup chat test test-asan test-tsan golden-report fuzz lint format check install clean help
+.PHONY: all build setup chat test test-asan test-tsan golden-report fuzz test-readers lint format check install clean help
 
 all: build
 
@@ -38,6 +38,12 @@ fuzz: ## run the fuzz targets for S seconds each (default 60); N=name picks one
 	@scripts/setup.sh build dev
 	@$(MAKE) --no-print-directory build P=fuzz
 	scripts/fuzz.sh build/fuzz '$(N)' $${S:-60}
+
+test-readers: ## compare GGUF files with the public Python readers, which it downloads
+	@$(MAKE) --no-print-directory build P=release
+	@[ -x build/readers/bin/python ] || python3 -m venv build/readers
+	@build/readers/bin/python -m pip install -q --disable-pip-version-check -r tests/readers/requirements.txt
+	tests/readers/run.sh build/release build/readers/bin/python
 
 format: ## clang-format the whole tree
 	@scripts/setup.sh dev

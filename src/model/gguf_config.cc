@@ -56,6 +56,8 @@ constexpr KeyName kYarnNumbers[] = {
     {"rope.scaling.yarn_beta_slow", "beta_slow"},
 };
 
+bool is_finite(double value) { return std::isfinite(static_cast<float>(value)); }
+
 // Floats are stored in 32 bits: 1e-6 comes back as the shortest number that rounds to it.
 double shortest(double value) { return std::stod(fmt::format("{}", static_cast<float>(value))); }
 
@@ -105,7 +107,7 @@ class ConfigKeys {
     const GgufValue* value = find(key);
     if (value == nullptr) return std::nullopt;
     const auto result = value->as_number();
-    if (!result || !std::isfinite(*result)) refuse(key, "expected a number");
+    if (!result || !is_finite(*result)) refuse(key, "expected a number");
     return result;
   }
 
@@ -207,7 +209,7 @@ class ConfigKeys {
       const GgufValue* value = find(key);
       if (value == nullptr) continue;
       const auto limits = value->as_numbers();
-      if (!limits || limits->empty() || !std::isfinite(limits->front())) {
+      if (!limits || limits->empty() || !is_finite(limits->front())) {
         refuse(key, "expected numbers");
       }
       const double limit = shortest(limits->front());

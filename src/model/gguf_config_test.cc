@@ -288,6 +288,15 @@ TEST(GgufConfig, says_which_key_is_wrong) {
   }
 }
 
+TEST(GgufConfig, refuses_doubles_beyond_floats) {
+  Keys keys = all_keys();
+  const std::string name = "deepseek4.attention.layer_norm_rms_epsilon";
+  keys["attention.layer_norm_rms_epsilon"] = gguf_key(name, 12, raw(1e300));
+  expect_error(keys, {"key " + name});
+  keys["attention.layer_norm_rms_epsilon"] = gguf_key(name, 12, raw(2e-6));
+  EXPECT_EQ(read(keys), expected_config());
+}
+
 TEST(GgufConfig, refuses_what_is_another_model) {
   for (const auto& [name, value] : std::vector<std::pair<const char*, uint32_t>>{
            {"expert_gating_func", 2}, {"expert_group_count", 8}, {"expert_weights_norm", 0}}) {

@@ -1,10 +1,15 @@
-// Writes the seeds of the corpora of safetensors, config and snapshot: good inputs of every form
-// and hostile ones. Usage: fuzz_make_seeds tests/fuzz/corpus
+// Writes the seeds of the corpora of safetensors, gguf, config, blocks and snapshot: good inputs of
+// every form and hostile ones. Usage: fuzz_make_seeds tests/fuzz/corpus
 #include "base/mapped_file.h"
+#include "base/rng.h"
 #include "cache/sequence_testing.h"
+#include "formats/gguf_testing.h"
+#include "model/gguf_config.h"
 #include "model/int4_testing.h"
+#include "model/names.h"
 #include "model/weights_testing.h"
 #include "small_model.h"
+#include "text/unicode.h"
 
 #include <cstdio>
 #include <cstring>
@@ -108,6 +113,114 @@ void write_safetensors(const fs::path& folder) {
         R"({"weight_map":{"a":"../shards/a.safetensors","b":"..","c":1}})");
 }
 
+// Keys of a tokenizer: the 256 bytes, a merge, a marker, an added token, an unused one.
+std::vector<std::string> tokenizer_keys() {
+  std::string tokens;
+  std::string types;
+  uint32_t shifted = 256;
+  for (uint32_t byte = 0; byte < 256; ++byte) {
+    const bool printable =
+        (byte >= 0x21 && byte <= 0x7E) || (byte >= 0xA1 && byte <= 0xFF && byte != 0xAD);
+    std::string token;
+    append_utf8(token, printable ? byte : shifted++);
+    tokens += gguf_text(token);
+    types += raw(int32_t{1});
+  }
+  for (const char* token : {"ab", "<｜User｜>", "<think>", "[PAD259]"}) tokens += gguf_text(token);
+  types += raws({1, 3, 4, 5});
+  return {gguf_key("tokenizer.ggml.model", 8, gguf_text("gpt2")),
+          gguf_array("tokenizer.ggml.tokens", 8, 260, tokens),
+          gguf_array("tokenizer.ggml.token_type", 5, 260, types),
+          gguf_array("tokenizer.ggml.merges", 8, 1, gguf_text("a b"))};
+}
+
+// The weights of fuzz_model() under their names in GGUF; rows of 32 in the type of this number.
+std::string gguf_model(uint32_t linear_type, const std::vector<std::string>& keys) {
+  const ModelConfig config = fuzz_model();
+  std::vector<TensorSpec> specs = global_specs(config);
+  for (TensorSpec& spec : layer_specs(config, 0)) specs.push_back(std::move(spec));
+  std::vector<std::string> tensors;
+  std::string data;
+  for (const TensorSpec& spec : specs) {
+    const bool matrix = spec.shape.size() == 2 && spec.shape[1] % 32 == 0;
+    const uint32_t type = spec.kind == TensorKind::kTokenMap ? 26 : matrix ? linear_type : 0;
+    int64_t n_bytes = 4 * count(spec.shape);
+    if (type == 8) n_bytes = count(spec.shape) / 32 * 34;
+    if (type == 39) n_bytes = count(spec.shape) / 32 * 17;
+    std::vector<int64_t> ne(spec.shape.rbegin(), spec.shape.rend());
+    if (spec.name.find(".experts.") != std::string::npos) ne.push_back(config.n_experts);
+    data.resize((data.size() + 31) / 32 * 32);
+    tensors.push_back(gguf_tensor(gguf_name(spec.name).value(), ne, type, data.size()));
+    data += std::string(static_cast<size_t>(n_bytes), type == 26 ? '\0' : '<');
+  }
+  return gguf_file(keys, tensors, data);
+}
+
+std::vector<std::string> config_keys() {
+  GgufBuilder builder;
+  add_config(fuzz_model(), builder);
+  const std::string file =
+      "GGUF" + raw(uint32_t{3}) + raw(uint64_t{0}) + raw(builder.count()) + builder.bytes();
+  std::vector<std::string> keys;
+  const GgufHeader header = parse_gguf(bytes_of(file), "keys");
+  for (const GgufKey& key : header.metadata.keys()) {
+    GgufBuilder one;
+    one.add(key.key, key.value);
+    keys.push_back(one.bytes());
+  }
+  return keys;
+}
+
+void write_gguf(const fs::path& folder) {
+  write(folder / "model-f32", gguf_model(0, config_keys()));
+  write(folder / "model-q8_0", gguf_model(8, config_keys()));
+  write(folder / "model-mxfp4", gguf_model(39, {gguf_u32("general.alignment", 32)}));
+  write(folder / "config", gguf_file(config_keys(), {}, ""));
+  write(folder / "tokenizer", gguf_file(tokenizer_keys(), {}, ""));
+  write(folder / "released-size",
+        gguf_file({gguf_key("general.architecture", 8, gguf_text("deepseek4")),
+                   gguf_u32("deepseek4.block_count", 43), gguf_u32("deepseek4.num_hash_layers", 3),
+                   gguf_key("deepseek4.swiglu_limit", 12, raw(10.0))},
+                  {}, ""));
+  write(folder / "every-value",
+        gguf_file({gguf_key("a", 0, "x"), gguf_key("b", 3, raw(int16_t{-1})),
+                   gguf_key("c", 10, raw(~uint64_t{0})), gguf_key("d", 12, raw(1e300)),
+                   gguf_key("e", 7, "\1"), gguf_array("f", 8, 2, gguf_text("") + gguf_text("y")),
+                   gguf_array("g", 11, 1, raw(int64_t{-1})), gguf_array("h", 6, 1, raw(1.5f))},
+                  {}, ""));
+  write(folder / "aligned",
+        gguf_file({gguf_u32("general.alignment", 64)},
+                  {gguf_tensor("a", {3}, 24, 0), gguf_tensor("b", {256}, 16, 64)},
+                  std::string(130, 'x'), 64));
+  write(folder / "drafter", gguf_file({},
+                                      {gguf_tensor("blk.1.nextn.enorm.weight", {1}, 24, 0),
+                                       gguf_tensor("blk.0.ffn_up_exps.weight", {1, 1, 2}, 24, 32)},
+                                      std::string(34, 'x')));
+  write(folder / "huge-counts", "GGUF" + raw(uint32_t{3}) + raw(~uint64_t{0}) + raw(~uint64_t{0}));
+  write(folder / "huge-array", gguf_file({gguf_array("a", 12, uint64_t{1} << 61, "")}, {}, ""));
+  write(folder / "huge-tensor",
+        gguf_file({}, {gguf_tensor("a", {int64_t{1} << 62, 16}, 0, ~uint64_t{31})}, ""));
+  write(folder / "version-2", "GGUF" + raw(uint32_t{2}) + std::string(16, '\0'));
+  write(folder / "big-endian", "GGUF" + raw(uint32_t{3} << 24) + std::string(16, '\0'));
+}
+
+// Settings and a row of one or two blocks of each type, scales of all kinds among them.
+void write_blocks(const fs::path& folder) {
+  constexpr size_t kBytes[] = {18, 20, 22, 24, 34, 84, 110, 144, 176, 210, 66, 17, 17, 36};
+  for (size_t type = 0; type < std::size(kBytes); ++type) {
+    for (const char* kind : {"plain", "hostile"}) {
+      const bool hostile = kind[0] == 'h';
+      std::string bytes = {static_cast<char>(type), static_cast<char>(type % 2),
+                           static_cast<char>(hostile ? 0x84 : 2), 7};
+      for (size_t i = 0; i < 2 * kBytes[type]; ++i) {
+        bytes += static_cast<char>(random_bits(type, 0, i) % (hostile ? 256 : 60));
+      }
+      if (hostile) bytes.replace(4, 2, "\xFF\x7C");  // a NaN where halves come first
+      write(folder / fmt::format("{}-{:02}", kind, type), bytes);
+    }
+  }
+}
+
 void write_config(const fs::path& folder, const fs::path& golden) {
   const std::string t1 = read_file(golden / "t1" / "config.json");
   write(folder / "t1", t1);
@@ -181,6 +294,8 @@ int main(int argc, char** argv) {
     if (argc != 2) throw std::runtime_error("usage: fuzz_make_seeds tests/fuzz/corpus");
     const std::filesystem::path corpus = argv[1];
     dsv4::write_safetensors(corpus / "safetensors");
+    dsv4::write_gguf(corpus / "gguf");
+    dsv4::write_blocks(corpus / "blocks");
     dsv4::write_config(corpus / "config", corpus / ".." / ".." / "golden");
     dsv4::write_snapshots(corpus / "snapshot");
     return 0;

@@ -3,12 +3,28 @@
 
 #include <algorithm>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 namespace dsv4 {
 namespace {
 
 constexpr int64_t kLinearGrain = 16;  // rows of a weight; the kernels' tile
 constexpr int64_t kPanelGrain = 32;   // rows of a weight; the int8 kernels' panel
 constexpr int64_t kHeadGrain = 4;     // heads that share the reads of a row
+
+#if defined(__x86_64__)
+// Clang 14 does not know the feature by name.
+bool has_avx_vnni() {
+  constexpr unsigned kBit = 1u << 4;  // of eax
+  unsigned eax = 0;
+  unsigned ebx = 0;
+  unsigned ecx = 0;
+  unsigned edx = 0;
+  return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax & kBit) != 0;
+}
+#endif
 
 }  // namespace
 
@@ -46,7 +62,7 @@ bool isa_supported(Isa isa) {
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("bmi2");
   }
   if (isa == Isa::kAvx2Vnni) {
-    return isa_supported(Isa::kAvx2) && __builtin_cpu_supports("avxvnni");
+    return isa_supported(Isa::kAvx2) && has_avx_vnni();
   }
   if (isa == Isa::kAvx2) {
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
