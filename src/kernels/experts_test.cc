@@ -26,6 +26,13 @@ struct OwnedRows {
   Int8Rows first(int64_t n) { return {values.first(n), scales.first(n), sums.first(n), order}; }
 };
 
+// Draws until the shape is the one that is asked for.
+QuantMatrix weight(testing::Inputs& in, int64_t rows, int64_t cols, WeightFormat format) {
+  QuantMatrix w = in.int8_weight(rows, cols, format);
+  while (w.rows != rows || w.cols != cols) w = in.int8_weight(rows, cols, format);
+  return w;
+}
+
 // Random experts, tokens and choices.
 struct Experts {
   testing::Inputs in;
@@ -48,9 +55,9 @@ struct Experts {
         x(in.matrix(n, d)),
         start(in.matrix(n, d)) {
     for (int64_t e = 0; e < 5; ++e) {
-      w1.push_back(in.int8_weight(fe, d, outer));
-      w3.push_back(in.int8_weight(fe, d, outer));
-      w2.push_back(in.int8_weight(d, fe, inner));
+      w1.push_back(weight(in, fe, d, outer));
+      w3.push_back(weight(in, fe, d, outer));
+      w2.push_back(weight(in, d, fe, inner));
       rows.emplace_back();
       weights.emplace_back();
       for (int32_t t = 0; t < n; ++t) {
