@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include <fmt/core.h>
+#include <fmt/format.h>
 
 namespace dsv4 {
 namespace {
@@ -177,7 +177,7 @@ std::optional<std::string> from_gguf(std::string_view name) {
 class ExpertStack {
  public:
   // The stack that a tensor is, by the name of its rows in the layer.
-  static std::optional<ExpertStack> find(const StoredTensor& tensor) {
+  static std::optional<ExpertStack> find(const Checkpoint& checkpoint, const StoredTensor& tensor) {
     std::string_view name = tensor.name;
     if (name.starts_with("model.")) name.remove_prefix(6);
     const auto gguf = split_number(name, "blk.");
@@ -187,12 +187,12 @@ class ExpertStack {
     const std::string_view rest = layer ? layer->rest : name.substr(6);
     const std::string prefix = layer ? fmt::format("layers.{}.", layer->number) : "mtp.0.";
     if (const Names* names = find_by(kExpert, &Names::gguf, rest)) {
-      return ExpertStack(tensor, prefix, {names->released});
+      return ExpertStack(checkpoint, tensor, prefix, {names->released});
     }
     if (rest == "mlp.experts.gate_up_proj") {  // the gate's rows first
-      return ExpertStack(tensor, prefix, {"w1.weight", "w3.weight"});
+      return ExpertStack(checkpoint, tensor, prefix, {"w1.weight", "w3.weight"});
     }
-    if (rest == "mlp.experts.down_proj") return ExpertStack(tensor, prefix, {"w2.weight"});
+    if (rest == "mlp.experts.down_proj") return ExpertStack(checkpoint, tensor, prefix, {"w2.weight"});
     return std::nullopt;
   }
 
@@ -215,8 +215,15 @@ class ExpertStack {
   }
 
  private:
-  ExpertStack(const StoredTensor& tensor, std::string prefix, std::vector<std::string_view> parts)
-      : tensor_(tensor), prefix_(std::move(prefix)), parts_(std::move(parts)) {}
+  ExpertStack(const Checkpoint& checkpoint, const StoredTensor& tensor, std::string prefix,
+              std::vector<std::string_view> parts)
+      : tensor_(tensor), prefix_(std::move(prefix)), parts_(std::move(parts)) {
+    const auto n_parts = static_cast<int64_t>(parts_.size());
+    if (!tensor.data.empty() && tensor.shape[1] % n_parts == 0) return;
+    throw Error(ErrorCode::kInvalidInput, checkpoint.describe(tensor),
+                fmt::format("has shape [{}], which is no stack of experts",
+                            fmt::join(tensor.shape, ", ")));
+  }
 
   const StoredTensor& tensor_;
   std::string prefix_;
@@ -250,7 +257,7 @@ void use_released_names(Checkpoint& checkpoint) {
   for (const StoredTensor& tensor : checkpoint.tensors()) {
     const auto block = split_number(tensor.name, "blk.");
     if (block && drafters.contains(block->number)) continue;
-    if (const auto stack = ExpertStack::find(tensor)) {
+    if (const auto stack = ExpertStack::find(checkpoint, tensor)) {
       stack->take_apart(tensors);
       continue;
     }

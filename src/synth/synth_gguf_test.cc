@@ -49,7 +49,7 @@ class SynthGguf : public testing::TestWithParam<std::string> {
   fs::path folder_;
 };
 
-INSTANTIATE_TEST_SUITE_P(Every, SynthGguf, testing::ValuesIn(mix_names()),
+INSTANTIATE_TEST_SUITE_P(Every, SynthGguf, testing::ValuesIn(mix_names(Container::kGguf)),
                          [](const auto& test) { return test.param; });
 
 double std_dev_of(const QuantMatrix& matrix) {
