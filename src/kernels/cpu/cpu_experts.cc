@@ -9,7 +9,7 @@
 namespace dsv4 {
 namespace {
 
-constexpr int64_t kGrain = 32;      // rows of a panel; columns that share a scale
+constexpr int64_t kGrain = 64;      // rows of a panel; a multiple of the columns that share a scale
 constexpr int64_t kScaleCols = 32;  // Int8Rows
 constexpr int64_t kSumCols = 16;
 

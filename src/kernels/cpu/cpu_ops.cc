@@ -11,7 +11,7 @@ namespace dsv4 {
 namespace {
 
 constexpr int64_t kLinearGrain = 16;  // rows of a weight; the kernels' tile
-constexpr int64_t kPanelGrain = 32;   // rows of a weight; the int8 kernels' panel
+constexpr int64_t kPanelGrain = 64;   // rows of a weight; the int8 kernels' panel
 constexpr int64_t kHeadGrain = 4;     // heads that share the reads of a row
 
 #if defined(__x86_64__)

@@ -26,7 +26,7 @@ constexpr int64_t kInt8Block = 32;  // columns of activations that share a scale
 constexpr int64_t kSumCols = 16;    // columns of one stored sum
 
 // A panel: unpacked weights that all tokens use.
-constexpr int64_t kPanelRows = 32;
+constexpr int64_t kPanelRows = 64;
 
 struct Panel {
   alignas(64) uint8_t quads[kPanelCols / 4][kPanelRows * 4];
@@ -34,9 +34,11 @@ struct Panel {
   alignas(64) float minima[kPanelCols / 16][kPanelRows];
 };
 
-// Rows of registers x tokens of a tile whose sums, as integers and as floats, stay in registers.
-constexpr int kTileVectors = kLanes == 16 ? 2 : 1;
-constexpr int kTileTokens = kLanes == 16 ? 6 : 4;
+// Registers of rows x tokens of a tile whose sums, as integers and as floats, stay in registers.
+// More rows than tokens: four bytes of a token in all lanes cost more to load than a register of
+// weights (docs/performance.md).
+constexpr int kTileVectors = kLanes == 16 ? 4 : 2;
+constexpr int kTileTokens = 2;
 
 // ---- Activations.
 
@@ -111,11 +113,48 @@ static void quantize_int8(const float* x, int64_t cols, bool even_odd, int8_t* v
 
 // ---- Products.
 
-// kTokens tokens times kVectors registers of rows of a panel, added to y.
-template <typename Format, int kVectors, int kTokens>
+// Asks little by little for what comes next in memory: rows are read side by side, which the
+// processor does not foresee, and asking for much at once makes it wait.
+struct Prefetcher {
+  const std::byte* next;
+  int64_t step;  // bytes, 0 where nothing comes
+
+  DSV4_INLINE_MEMBER void advance() {
+    const std::byte* line = next - (reinterpret_cast<uintptr_t>(next) & 63);
+    next += step;
+    for (; line < next; line += 64) __builtin_prefetch(line);
+  }
+};
+
+// What a tile needs of its tokens for each group of columns of a panel, all but the scales.
+template <typename Format, int kTokens>
+struct GroupSums {
+  static constexpr int64_t kGroups = kPanelCols / Format::kGroup;
+
+  int32_t offsets[kTokens][kGroups];  // kOffset times the sum
+  float minima[kTokens][kGroups];     // what the minimum is multiplied with
+
+  GroupSums(const int32_t* sums, const float* scales, int64_t cols, int64_t n_groups) {
+    for (int t = 0; t < kTokens; ++t) {
+      const int32_t* s = sums + t * (cols / kSumCols);
+      const float* x_scale = scales + t * (cols / kInt8Block);
+      for (int64_t g = 0; g < n_groups; ++g) {
+        const int32_t sum = Format::kGroup == kSumCols ? s[g] : s[2 * g] + s[2 * g + 1];
+        offsets[t][g] = Format::kOffset * sum;
+        if constexpr (Format::kHasMinimum) {
+          minima[t][g] = x_scale[g * Format::kGroup / kInt8Block] * static_cast<float>(sum);
+        }
+      }
+    }
+  }
+};
+
+// kTokens tokens times kTileVectors registers of rows of a panel, added to y.
+template <typename Format, int kTokens>
 DSV4_INLINE void multiply_tile(const Panel& panel, int64_t place, int64_t col, int64_t n_cols,
                                const Int8Block& x, int64_t token, float* y, int64_t y_stride,
-                               int64_t n_rows) {
+                               int64_t n_rows, Prefetcher& prefetcher) {
+  constexpr int kVectors = kTileVectors;
   constexpr int64_t kQuads = Format::kGroup / 4;
   F32 totals[kTokens][kVectors] = {};
   const bool whole = n_rows >= kVectors * kLanes;
@@ -129,45 +168,43 @@ DSV4_INLINE void multiply_tile(const Panel& panel, int64_t place, int64_t col, i
   }
   const int8_t* values = x.values + token * x.cols + col;
   const float* scales = x.scales + token * (x.cols / kInt8Block) + col / kInt8Block;
-  const int32_t* sums = x.sums + token * (x.cols / kSumCols) + col / kSumCols;
-  const auto sum_of = [&](int t, int64_t g) {
-    const int32_t* s = sums + t * (x.cols / kSumCols) + g * Format::kGroup / kSumCols;
-    return Format::kGroup == kSumCols ? s[0] : s[0] + s[1];
-  };
+  const GroupSums<Format, kTokens> sums(x.sums + token * (x.cols / kSumCols) + col / kSumCols,
+                                        scales, x.cols, n_cols / Format::kGroup);
   for (int64_t g = 0; g < n_cols / Format::kGroup; ++g) {
-    I32 dots[kTokens][kVectors];
+    prefetcher.advance();
+    I32 dots[kTokens][kVectors] = {};
+    const uint8_t* weights = &panel.quads[g * kQuads][place * 4];
+    const int8_t* group_values = values + g * Format::kGroup;
 #pragma GCC unroll 8
-    for (int t = 0; t < kTokens; ++t) {
-      const I32 start = I32{} - Format::kOffset * sum_of(t, g);
-#pragma GCC unroll 2
-      for (int v = 0; v < kVectors; ++v) dots[t][v] = start;
-    }
-#pragma GCC unroll 8
-    for (int64_t q = g * kQuads; q < (g + 1) * kQuads; ++q) {
+    for (int64_t q = 0; q < kQuads; ++q) {
       U32 w[kVectors];
-#pragma GCC unroll 2
-      for (int v = 0; v < kVectors; ++v) {
-        std::memcpy(&w[v], &panel.quads[q][(place + v * kLanes) * 4], sizeof(U32));
+#pragma GCC unroll 4
+      for (int64_t v = 0; v < kVectors; ++v) {
+        std::memcpy(&w[v], weights + (q * kPanelRows + v * kLanes) * 4, sizeof(U32));
+        keep_in_register(w[v]);
       }
-#pragma GCC unroll 8
+#pragma GCC unroll 2
       for (int t = 0; t < kTokens; ++t) {
         int32_t four;
-        std::memcpy(&four, values + t * x.cols + q * 4, sizeof(four));
+        std::memcpy(&four, group_values + t * x.cols + q * 4, sizeof(four));
         const I32 b = I32{} + four;
-#pragma GCC unroll 2
-        for (int v = 0; v < kVectors; ++v)
+#pragma GCC unroll 4
+        for (int v = 0; v < kVectors; ++v) {
           dots[t][v] = dot_bytes<Format::kLargest>(dots[t][v], w[v], b);
+        }
       }
     }
-#pragma GCC unroll 8
+#pragma GCC unroll 2
     for (int t = 0; t < kTokens; ++t) {
       const float x_scale = scales[t * (x.cols / kInt8Block) + g * Format::kGroup / kInt8Block];
-#pragma GCC unroll 2
+#pragma GCC unroll 4
       for (int v = 0; v < kVectors; ++v) {
         const F32 scale = load(&panel.scales[g][place + v * kLanes]) * x_scale;
-        totals[t][v] = fma(to_float(dots[t][v]), scale, totals[t][v]);
+        I32 dot = dots[t][v];
+        if constexpr (Format::kOffset != 0) dot -= sums.offsets[t][g];
+        totals[t][v] = fma(to_float(dot), scale, totals[t][v]);
         if constexpr (Format::kHasMinimum) {
-          const F32 sum = F32{} + x_scale * static_cast<float>(sum_of(t, g));
+          const F32 sum = F32{} + sums.minima[t][g];
           totals[t][v] = fma(load(&panel.minima[g][place + v * kLanes]), sum, totals[t][v]);
         }
       }
@@ -185,41 +222,35 @@ DSV4_INLINE void multiply_tile(const Panel& panel, int64_t place, int64_t col, i
   }
 }
 
+// Asks for what the next tile reads: its lines lie a token apart, which the processor does not
+// foresee.
+DSV4_INLINE void prefetch_token(const Int8Block& x, int64_t token, int64_t col, int64_t n_cols,
+                                const float* y) {
+  const int8_t* values = x.values + token * x.cols + col;
+  for (int64_t byte = 0; byte < n_cols; byte += 64) __builtin_prefetch(values + byte);
+  __builtin_prefetch(x.scales + (token * x.cols + col) / kInt8Block);
+  __builtin_prefetch(x.sums + (token * x.cols + col) / kSumCols);
+  for (int64_t row = 0; row < kTileVectors * kLanes; row += 16) __builtin_prefetch(y + row, 1);
+}
+
 // All tokens times a panel.
 template <typename Format>
 static void multiply_panel(const Panel& panel, int64_t n_rows, int64_t col, int64_t n_cols,
-                           const Int8Block& x, int64_t n, float* y, int64_t y_stride) {
+                           const Int8Block& x, int64_t n, float* y, int64_t y_stride,
+                           Prefetcher& weights) {
   for (int64_t place = 0; place < n_rows; place += kTileVectors * kLanes) {
-    const auto tile = [&]<int kTokens>(int64_t t) {
-      multiply_tile<Format, kTileVectors, kTokens>(
-          panel, place, col, n_cols, x, t, y + t * y_stride + place, y_stride, n_rows - place);
-    };
     int64_t t = 0;
-    for (; t + kTileTokens <= n; t += kTileTokens) tile.template operator()<kTileTokens>(t);
-    for (; t + 2 <= n; t += 2) tile.template operator()<2>(t);
-    if (t < n) tile.template operator()<1>(t);
+    for (; t + kTileTokens <= n; t += kTileTokens) {
+      for (int64_t next = t + kTileTokens; next < smaller(n, t + 2 * kTileTokens); ++next)
+        prefetch_token(x, next, col, n_cols, y + next * y_stride + place);
+      multiply_tile<Format, kTileTokens>(panel, place, col, n_cols, x, t, y + t * y_stride + place,
+                                         y_stride, n_rows - place, weights);
+    }
+    if (t < n) {
+      multiply_tile<Format, 1>(panel, place, col, n_cols, x, t, y + t * y_stride + place, y_stride,
+                               n_rows - place, weights);
+    }
   }
-}
-
-// Asks for what comes after rows at the end of which `next` stands, in the order of memory: rows
-// are read side by side, which the processor does not foresee. Of n_bytes, the part that
-// corresponds to the columns [col, col + n_cols).
-DSV4_INLINE void prefetch_part(const std::byte* next, int64_t n_bytes, int64_t col, int64_t n_cols,
-                               int64_t cols) {
-  const int64_t end = n_bytes * (col + n_cols) / cols;
-  for (int64_t byte = n_bytes * col / cols; byte < end; byte += 64) {
-    __builtin_prefetch(next + byte, 0, 2);
-  }
-}
-
-DSV4_INLINE void prefetch_rows(const QuantMatrix& w, int64_t row, int64_t n_rows, int64_t col,
-                               int64_t n_cols) {
-  const int64_t row_bytes = w.row_bytes();
-  prefetch_part(w.data + row * row_bytes, n_rows * row_bytes, col, n_cols, w.cols);
-  if (w.block_rows > 1 || w.scales == nullptr) return;
-  const int64_t scale_row = w.scale_cols * scale_bytes(w.scale_format);
-  prefetch_part(w.scales + (w.first_row + row) * scale_row, n_rows * scale_row, col, n_cols,
-                w.cols);
 }
 
 // Takes unpacked weights into a panel.
@@ -254,8 +285,9 @@ struct TokenSink {
   const float* scales[kTokens];
   const int32_t* sums[kTokens];
   F32 totals[kTokens] = {};
+  Prefetcher prefetcher;
 
-  TokenSink(const Int8Block& x, int64_t n) {
+  TokenSink(const Int8Block& x, int64_t n, Prefetcher next) : prefetcher(next) {
     for (int64_t t = 0; t < kTokens; ++t) {
       const int64_t first = smaller(t, n - 1) * x.cols;
       values[t] = x.values + first;
@@ -273,6 +305,7 @@ struct TokenSink {
   }
 
   DSV4_INLINE_MEMBER void put(int64_t group, const U32 (&quads)[kQuads], F32 scale) {
+    prefetcher.advance();
 #pragma GCC unroll 8
     for (int t = 0; t < kTokens; ++t) {
       const int8_t* at = values[t] + group * Format::kGroup;
@@ -310,18 +343,36 @@ struct TokenSink {
   }
 };
 
+// For what lies behind n_rows rows: up to n_next rows of weights, in n_steps steps.
+DSV4_INLINE Prefetcher weights_after(const QuantMatrix& w, int64_t row, int64_t n_next,
+                                     int64_t n_steps) {
+  const int64_t row_bytes = w.row_bytes();
+  return {w.data + row * row_bytes, (n_next * row_bytes + n_steps - 1) / n_steps};
+}
+
+// The same for their scales, where each row has its own in another tensor.
+DSV4_INLINE Prefetcher scales_after(const QuantMatrix& w, int64_t row, int64_t n_next,
+                                    int64_t n_steps) {
+  if (w.block_rows > 1 || w.scales == nullptr) return {w.data, 0};
+  const int64_t row_bytes = w.scale_cols * scale_bytes(w.scale_format);
+  return {w.scales + (w.first_row + row) * row_bytes, (n_next * row_bytes + n_steps - 1) / n_steps};
+}
+
 // Up to kTokens tokens: the weights are used as they are unpacked.
 template <typename Format, int kTokens>
 static void linear_int8_few(const Int8Block& x, int64_t n, const QuantMatrix& w, int64_t row_begin,
                             int64_t row_end, float* y, int64_t y_stride) {
   const int64_t row_bytes = w.row_bytes();
+  const int64_t n_panels = (w.cols + kPanelCols - 1) / kPanelCols;
   for (int64_t row = row_begin; row < row_end; row += kLanes) {
     const RowSet rows(w, row_bytes, row);
-    TokenSink<Format, kTokens> sink(x, n);
-    const int64_t n_next = smaller(kLanes, row_end - row - kLanes);
+    const int64_t next = row + kLanes;
+    const int64_t n_next = next < row_end ? kLanes : 0;
+    TokenSink<Format, kTokens> sink(x, n, weights_after(w, next, n_next, w.cols / Format::kGroup));
+    Prefetcher scales = scales_after(w, next, n_next, n_panels);
     for (int64_t col = 0; col < w.cols; col += kPanelCols) {
       const int64_t n_cols = smaller(kPanelCols, w.cols - col);
-      prefetch_rows(w, row + kLanes, n_next, col, n_cols);
+      scales.advance();
       Format::unpack(w, rows, col, n_cols, sink);
       sink.advance(n_cols);
     }
@@ -331,26 +382,44 @@ static void linear_int8_few(const Int8Block& x, int64_t n, const QuantMatrix& w,
   }
 }
 
+// Any number: panel by panel.
 template <typename Format>
-static void linear_int8_of(const Int8Block& x, int64_t n, const QuantMatrix& w, int64_t row_begin,
-                           int64_t row_end, float* y, int64_t y_stride) {
-  if (n == 1) return linear_int8_few<Format, 1>(x, n, w, row_begin, row_end, y, y_stride);
-  if (n <= 8) return linear_int8_few<Format, 8>(x, n, w, row_begin, row_end, y, y_stride);
+static void linear_int8_many(const Int8Block& x, int64_t n, const QuantMatrix& w, int64_t row_begin,
+                             int64_t row_end, float* y, int64_t y_stride) {
+  constexpr int64_t kTileRows = kTileVectors * kLanes;
   Panel panel;
   const int64_t row_bytes = w.row_bytes();
+  const int64_t n_panels = (w.cols + kPanelCols - 1) / kPanelCols;
   for (int64_t row = row_begin; row < row_end; row += kPanelRows) {
     const int64_t n_rows = smaller(kPanelRows, row_end - row);
     const int64_t n_next = smaller(kPanelRows, row_end - row - n_rows);
+    const int64_t n_tiles = (n_rows + kTileRows - 1) / kTileRows;
+    const int64_t n_tile_groups = n_tiles * ((n + 1) / kTileTokens) * (w.cols / Format::kGroup);
+    Prefetcher weights = weights_after(w, row + n_rows, n_next, n_tile_groups);
+    Prefetcher scales = scales_after(w, row + n_rows, n_next, n_panels);
     for (int64_t col = 0; col < w.cols; col += kPanelCols) {
       const int64_t n_cols = smaller(kPanelCols, w.cols - col);
-      prefetch_rows(w, row + n_rows, n_next, col, n_cols);
-      for (int64_t place = 0; place < n_rows; place += kLanes) {
+      scales.advance();
+      for (int64_t place = 0; place < n_tiles * kTileRows; place += kLanes) {
         PanelSink<Format> sink{panel, place};
         Format::unpack(w, RowSet(w, row_bytes, row + place), col, n_cols, sink);
       }
-      multiply_panel<Format>(panel, n_rows, col, n_cols, x, n, y + row, y_stride);
+      multiply_panel<Format>(panel, n_rows, col, n_cols, x, n, y + row, y_stride, weights);
     }
   }
+}
+
+template <typename Format>
+static void linear_int8_of(const Int8Block& x, int64_t n, const QuantMatrix& w, int64_t row_begin,
+                           int64_t row_end, float* y, int64_t y_stride) {
+  const auto few = [&]<int kTokens>() {
+    linear_int8_few<Format, kTokens>(x, n, w, row_begin, row_end, y, y_stride);
+  };
+  if (n == 1) return few.template operator()<1>();
+  if (n == 2) return few.template operator()<2>();
+  if (n <= 4) return few.template operator()<4>();
+  if (n <= 8) return few.template operator()<8>();
+  linear_int8_many<Format>(x, n, w, row_begin, row_end, y, y_stride);
 }
 
 static void linear_int8(const Int8Block& x, int64_t n, const QuantMatrix& w, int64_t row_begin,

@@ -54,7 +54,6 @@ struct Q4_KPanel {
                           Sink& sink) {
     const int64_t block = col / 256 * 144;
     const KScales scales(rows, block);
-#pragma GCC unroll 4
     for (int pair = 0; pair < 4; ++pair) {
       U32 words[8];
       load_half_lines(rows, block + 16 + 32 * pair, words);
@@ -82,7 +81,6 @@ struct Q5_KPanel {
     const KScales scales(rows, block);
     U32 high[8];
     load_half_lines(rows, block + 16, high);
-#pragma GCC unroll 4
     for (int pair = 0; pair < 4; ++pair) {
       U32 words[8];
       load_half_lines(rows, block + 48 + 32 * pair, words);

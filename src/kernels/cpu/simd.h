@@ -48,6 +48,15 @@ DSV4_INLINE F32 load(const float* data) {
 }
 DSV4_INLINE void store(float* data, F32 v) { std::memcpy(data, &v, sizeof(v)); }
 
+// Holds a value in a register: compilers load it from memory again where it is used next.
+DSV4_INLINE void keep_in_register([[maybe_unused]] U32& v) {
+#if defined(__AVX512F__)
+  asm("" : "+v"(v));
+#elif defined(__SSE2__)
+  asm("" : "+x"(v));
+#endif
+}
+
 // The first `n` lanes, all of them or none where n is out of range; the rest is zero.
 DSV4_INLINE int64_t clamp_lanes(int64_t n) { return n < 0 ? 0 : n < kLanes ? n : kLanes; }
 DSV4_INLINE F32 load_partial(const float* data, int64_t n) {
