@@ -50,23 +50,18 @@ struct BlockScale {
 };
 
 DSV4_INLINE BlockScale block_scale(const float* x) {
-  constexpr float kSmallest = 0x1p-100f;
-  F32 largest = {};
-  F32 not_finite = {};
+  constexpr uint32_t kSmallest = 0x0D800000;  // 2^-100
+  constexpr uint32_t kInfinity = 0x7F800000;
+  U32 magnitudes = {};
   for (int64_t k = 0; k < kInt8Block; k += kLanes) {
-    const F32 v = load(x + k);
-    const F32 magnitude = as_float(as_bits(v) & 0x7FFFFFFF);
-    largest = magnitude > largest ? magnitude : largest;
-    not_finite += v * 0.0f;
+    const U32 magnitude = as_bits(load(x + k)) & 0x7FFFFFFF;
+    magnitudes = magnitude > magnitudes ? magnitude : magnitudes;
   }
-  float amax = 0;
-  float zero = 0;
-  for (int64_t i = 0; i < kLanes; ++i) {
-    amax = largest[i] > amax ? largest[i] : amax;
-    zero += not_finite[i];
-  }
-  if (!(zero == 0)) return {NAN, 0};
-  if (amax < kSmallest) return {0, 0};
+  const uint32_t largest = max_lane(magnitudes);  // ordered as the floats are, NaN last
+  if (largest >= kInfinity) return {NAN, 0};
+  if (largest < kSmallest) return {0, 0};
+  float amax;
+  std::memcpy(&amax, &largest, sizeof(amax));
   return {amax / 127, 127 / amax};
 }
 
@@ -74,13 +69,6 @@ DSV4_INLINE BlockScale block_scale(const float* x) {
 DSV4_INLINE I32 round_to_int(F32 v) {
   constexpr float kMagic = 12582912.0f;  // 1.5 * 2^23: the fraction is rounded off
   return (I32)as_bits(v + kMagic) - 0x4B400000;
-}
-
-DSV4_INLINE int32_t sum_lanes(I32 v) {
-  int32_t sum = 0;
-#pragma GCC unroll 16
-  for (int64_t i = 0; i < kLanes; ++i) sum += v[i];
-  return sum;
 }
 
 static void quantize_int8(const float* x, int64_t cols, bool even_odd, int8_t* values,
@@ -91,16 +79,16 @@ static void quantize_int8(const float* x, int64_t cols, bool even_odd, int8_t* v
     const BlockScale scale = block_scale(x + begin);
     scales[begin / kInt8Block] = scale.scale;
     I8x32 block = {};
-    int32_t sum[2] = {};
     if (scale.inverse != 0) {
 #pragma GCC unroll 8
       for (int64_t k = 0; k < kInt8Block; k += kLanes) {
         const I32 v = round_to_int(load(x + begin + k) * scale.inverse);
         const Narrow narrow = __builtin_convertvector(v, Narrow);
         std::memcpy(reinterpret_cast<int8_t*>(&block) + k, &narrow, sizeof(narrow));
-        sum[k / kSumCols] += sum_lanes(v);
       }
     }
+    const int32_t sum[2] = {sum_of_16(reinterpret_cast<const int8_t*>(&block)),
+                            sum_of_16(reinterpret_cast<const int8_t*>(&block) + kSumCols)};
     if (even_odd) {
       block = __builtin_shufflevector(block, block, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24,
                                       26, 28, 30, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27,

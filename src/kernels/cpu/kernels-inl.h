@@ -17,10 +17,11 @@
 namespace dsv4 {
 namespace {
 
-constexpr int64_t kBlock = 1024;   // columns of a product decoded at a time
-constexpr int64_t kGroup = 16;     // lanes of a sum; a register holds all or a part of them
-constexpr int64_t kTileRows = 16;  // rows of a weight decoded at a time
-constexpr int64_t kKeyBlock = 64;  // of attention's running maximum
+constexpr int64_t kBlock = 1024;      // columns of a product decoded at a time
+constexpr int64_t kGroup = 16;        // lanes of a sum; a register holds all or a part of them
+constexpr int64_t kTileRows = 16;     // rows of a weight decoded at a time
+constexpr int64_t kKeyBlock = 64;     // of attention's running maximum
+constexpr int64_t kTokenBlock = 128;  // whose kBlock columns stay in the second cache
 
 // Tokens that share the decoding of weights in registers rather than through a tile in memory.
 constexpr int64_t kFewTokens = kLanes == 16 ? 8 : 1;
@@ -204,6 +205,21 @@ static void linear_few(const float* x, int64_t x_stride, int64_t n, const QuantM
   }
 }
 
+// Up to kTokenBlock tokens, through decoded tiles.
+static void linear_tokens(const float* x, int64_t x_stride, int64_t n, const QuantMatrix& w,
+                          int64_t row_begin, int64_t row_end, float* y, int64_t y_stride) {
+  alignas(64) float tile[kTileRows * kBlock];
+  for (int64_t k = 0; k == 0 || k < w.cols; k += kBlock) {  // once, for the sum of nothing
+    const int64_t n_cols = smaller(kBlock, w.cols - k);
+    for (int64_t row = row_begin; row < row_end; row += kTileRows) {
+      const int64_t n_rows = smaller(kTileRows, row_end - row);
+      for (int64_t r = 0; r < n_rows; ++r) decode_row(w, row + r, k, n_cols, tile + r * kBlock);
+      for (int64_t r = n_rows; r < kTileRows; ++r) std::memset(tile + r * kBlock, 0, n_cols * 4);
+      multiply_decoded(tile, n_rows, n_cols, x + k, x_stride, n, k == 0, y + row, y_stride);
+    }
+  }
+}
+
 static void linear(const float* x, int64_t x_stride, int64_t n, const QuantMatrix& w,
                    int64_t row_begin, int64_t row_end, float* y, int64_t y_stride) {
   const auto few = [&]<int kBytes>(auto decode) {
@@ -222,15 +238,9 @@ static void linear(const float* x, int64_t x_stride, int64_t n, const QuantMatri
         break;
     }
   }
-  alignas(64) float tile[kTileRows * kBlock];
-  for (int64_t row = row_begin; row < row_end; row += kTileRows) {
-    const int64_t n_rows = smaller(kTileRows, row_end - row);
-    for (int64_t k = 0; k == 0 || k < w.cols; k += kBlock) {  // once, for the sum of nothing
-      const int64_t n_cols = smaller(kBlock, w.cols - k);
-      for (int64_t r = 0; r < n_rows; ++r) decode_row(w, row + r, k, n_cols, tile + r * kBlock);
-      for (int64_t r = n_rows; r < kTileRows; ++r) std::memset(tile + r * kBlock, 0, n_cols * 4);
-      multiply_decoded(tile, n_rows, n_cols, x + k, x_stride, n, k == 0, y + row, y_stride);
-    }
+  for (int64_t t = 0; t < n; t += kTokenBlock) {
+    linear_tokens(x + t * x_stride, x_stride, smaller(kTokenBlock, n - t), w, row_begin, row_end,
+                  y + t * y_stride, y_stride);
   }
 }
 

@@ -38,6 +38,8 @@ using U32 [[gnu::vector_size(kLanes * 4)]] = uint32_t;
 using I32 [[gnu::vector_size(kLanes * 4)]] = int32_t;
 using U8 [[gnu::vector_size(kLanes * 4)]] = uint8_t;
 using I8 [[gnu::vector_size(kLanes * 4)]] = int8_t;
+using U32x8 [[gnu::vector_size(32)]] = uint32_t;
+using U32x4 [[gnu::vector_size(16)]] = uint32_t;
 using F32x8 [[gnu::vector_size(32)]] = float;
 using F32x4 [[gnu::vector_size(16)]] = float;
 
@@ -249,6 +251,39 @@ DSV4_INLINE U8 subtract_saturating(U8 a, U8 b) {
   return (U8)_mm256_subs_epu8((__m256i)a, (__m256i)b);
 #else
   return a > b ? a - b : U8{};
+#endif
+}
+
+// The largest lane.
+DSV4_INLINE uint32_t max_lane(U32x4 v) {
+  const uint32_t a = v[0] > v[1] ? v[0] : v[1];
+  const uint32_t b = v[2] > v[3] ? v[2] : v[3];
+  return a > b ? a : b;
+}
+DSV4_INLINE uint32_t max_lane(U32x8 v) {
+  const U32x4 low = __builtin_shufflevector(v, v, 0, 1, 2, 3);
+  const U32x4 high = __builtin_shufflevector(v, v, 4, 5, 6, 7);
+  return max_lane(low > high ? low : high);
+}
+#if defined(__AVX512F__)
+DSV4_INLINE uint32_t max_lane(U32 v) {
+  const U32x8 low = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7);
+  const U32x8 high = __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
+  return max_lane(low > high ? low : high);
+}
+#endif
+
+// The sum of 16 bytes.
+DSV4_INLINE int32_t sum_of_16(const int8_t* data) {
+#if defined(__SSE2__)
+  // Differences from -128 are sums of what is above it.
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(data));
+  const __m128i halves = _mm_sad_epu8(_mm_xor_si128(bytes, _mm_set1_epi8(-128)), __m128i{});
+  return _mm_cvtsi128_si32(halves) + _mm_extract_epi16(halves, 4) - 16 * 128;
+#else
+  int32_t sum = 0;
+  for (int i = 0; i < 16; ++i) sum += data[i];
+  return sum;
 #endif
 }
 
