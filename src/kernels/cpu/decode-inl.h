@@ -18,7 +18,19 @@ DSV4_INLINE F32 decode_f32(const std::byte* data) {
   return v;
 }
 
-DSV4_INLINE F32 decode_f16(const std::byte* data) { return half_to_float(load_u16(data)); }
+DSV4_INLINE F32 decode_f16(const std::byte* data) {
+#if defined(__AVX512F__)
+  __m256i halves;
+  std::memcpy(&halves, data, sizeof(halves));
+  return (F32)_mm512_maskz_cvtph_ps(kAllLanes, halves);
+#elif defined(__AVX2__)
+  __m128i halves;
+  std::memcpy(&halves, data, sizeof(halves));
+  return (F32)_mm256_cvtph_ps(halves);
+#else
+  return half_to_float(load_u16(data));
+#endif
+}
 
 DSV4_INLINE F32 decode_bf16(const std::byte* data) { return as_float(load_u16(data) << 16); }
 

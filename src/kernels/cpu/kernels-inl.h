@@ -229,11 +229,11 @@ static void linear(const float* x, int64_t x_stride, int64_t n, const QuantMatri
   if (plain && n <= kFewTokens) {
     switch (w.format) {
       case WeightFormat::kF32:
-        return few.template operator()<4>(decode_f32);
+        return few.template operator()<4>([](const std::byte* at) { return decode_f32(at); });
       case WeightFormat::kF16:
-        return few.template operator()<2>(decode_f16);
+        return few.template operator()<2>([](const std::byte* at) { return decode_f16(at); });
       case WeightFormat::kBF16:
-        return few.template operator()<2>(decode_bf16);
+        return few.template operator()<2>([](const std::byte* at) { return decode_bf16(at); });
       default:
         break;
     }

@@ -21,8 +21,33 @@ struct Iq2xxsDigits {
 };
 constexpr Iq2xxsDigits kIq2xxsDigits;
 
-// 43 plus or minus the magnitude, by digit and sign.
-constexpr uint8_t kIq2xxsValues[16] = {43 + 8, 43 + 25, 43 + 43, 0, 43 - 8, 43 - 25, 43 - 43, 0};
+// 43 plus or minus the magnitude, by digit and sign; repeated.
+struct Iq2xxsValues {
+  uint8_t biased[64] = {};
+
+  constexpr Iq2xxsValues() {
+    constexpr int kMagnitudes[4] = {8, 25, 43, 0};
+    for (int i = 0; i < 64; ++i) {
+      const int magnitude = kMagnitudes[i % 4];
+      biased[i] = static_cast<uint8_t>(i % 8 < 4 ? 43 + magnitude : 43 - magnitude);
+    }
+  }
+};
+constexpr Iq2xxsValues kIq2xxsValues;
+
+// Seven signs and the eighth, which makes their number even.
+struct Iq2xxsSigns {
+  uint8_t all[128] = {};
+
+  constexpr Iq2xxsSigns() {
+    for (int i = 0; i < 128; ++i) {
+      int parity = 0;
+      for (int bit = 0; bit < 7; ++bit) parity ^= i >> bit & 1;
+      all[i] = static_cast<uint8_t>(i | parity << 7);
+    }
+  }
+};
+constexpr Iq2xxsSigns kIq2xxsSigns;
 
 struct Iq2xxsPanel {
   static constexpr int64_t kGroup = 32;
@@ -47,7 +72,7 @@ struct Iq2xxsPanel {
   DSV4_INLINE void unpack_group(int64_t g, U32 indices, U32 signs_and_scale, F32 d, Sink& sink) {
     const U32 low = (U32)look_up_256(kIq2xxsDigits.low, (U8)indices);
     const U32 high = (U32)look_up_256(kIq2xxsDigits.high, (U8)indices);
-    const U32 signs = complete_signs(signs_and_scale);
+    const U32 signs = look_up_sevens(kIq2xxsSigns.all, signs_and_scale);
     U32 quads[8];
     put_signed<0>(low, high, signs, quads);
     put_signed<1>(low, high, signs, quads);
@@ -57,25 +82,11 @@ struct Iq2xxsPanel {
     sink.put(g, quads, d * scale * 0.25f);
   }
 
-  // Four times seven sign bits to four bytes; the eighth makes the number of each even.
-  DSV4_INLINE U32 complete_signs(U32 v) {
-    const U32 seven = (v & 0x7F) | (v << 1 & 0x7F00) | (v << 2 & 0x7F0000) | (v << 3 & 0x7F000000);
-    U32 parity = seven ^ seven >> 4;
-    parity ^= parity >> 2;
-    parity ^= parity >> 1;
-    return seven | (parity & 0x01010101) << 7;
-  }
-
   // The quads of index k.
   template <int k>
   DSV4_INLINE void put_signed(U32 low, U32 high, U32 signs, U32 (&quads)[8]) {
-    // Signs stand two bits higher, so that their first one can be read as bit 2.
-    const U32 wanted = k == 0 ? signs << 2 : signs;
-    constexpr int kBit = k == 0 ? 2 : 8 * k;
-    quads[2 * k] =
-        look_up_bytes(kIq2xxsValues, spread_pairs<8 * k>(low) | spread_bits_as_4<kBit>(wanted));
-    quads[2 * k + 1] = look_up_bytes(
-        kIq2xxsValues, spread_pairs<8 * k>(high) | spread_bits_as_4<kBit + 4>(wanted));
+    quads[2 * k] = look_up_signed<8 * k, 8 * k>(kIq2xxsValues.biased, low, signs);
+    quads[2 * k + 1] = look_up_signed<8 * k, 8 * k + 4>(kIq2xxsValues.biased, high, signs);
   }
 };
 

@@ -215,31 +215,50 @@ DSV4_INLINE U8 look_up_256(const uint8_t* table, U8 bytes) {
 #endif
 }
 
-// Byte i of each lane = bits first + 2 i and the next of the lane. The rest of the byte is zero.
-template <int kFirst>
-DSV4_INLINE U32 spread_pairs(U32 v) {
+// Starts of the bytes of two lanes for a multishift: from bit kFirst of each on, kStep apart.
+template <int kFirst, int kStep>
+constexpr int64_t byte_starts() {
+  int64_t starts = 0;
+  for (int i = 0; i < 8; ++i) {
+    starts |= static_cast<int64_t>((i / 4 * 32 + kFirst + i % 4 * kStep) & 63) << (8 * i);
+  }
+  return starts;
+}
+
+// Entry of a table of 8 bytes, repeated in it, for byte i of each lane: bits kDigit + 2 i and the
+// next of the lane of `digits`, and above them bit kSign + i of that of `signs`.
+template <int kDigit, int kSign>
+DSV4_INLINE U32 look_up_signed(const uint8_t (&table)[64], U32 digits, U32 signs) {
 #if defined(__AVX512VBMI__)
-  constexpr int64_t kLow = 0x06040200 + 0x01010101 * int64_t{kFirst};
-  const __m512i bits = _mm512_maskz_multishift_epi64_epi8(
-      ~__mmask64{0}, _mm512_set1_epi64(kLow | (kLow + 0x20202020) << 32), (__m512i)v);
-  return (U32)bits & 0x03030303;
+  const auto bytes_of = [](U32 v, int64_t starts) {
+    return _mm512_maskz_multishift_epi64_epi8(~__mmask64{0}, _mm512_set1_epi64(starts), (__m512i)v);
+  };
+  // Higher bits of the bytes do not matter.
+  const __m512i index =
+      _mm512_ternarylogic_epi32(_mm512_set1_epi8(3), bytes_of(digits, byte_starts<kDigit, 2>()),
+                                bytes_of(signs, byte_starts<kSign - 2, 1>()), 0xCA);
+  return (U32)_mm512_maskz_permutexvar_epi8(~__mmask64{0}, index, _mm512_loadu_si512(table));
 #else
-  v = v >> kFirst;
-  return (v & 3) | (v << 6 & 0x0300) | (v << 12 & 0x030000) | (v << 18 & 0x03000000);
+  const U32 pairs = digits >> kDigit;
+  const U32 bits = kSign < 2 ? signs << (2 - kSign) : signs >> (kSign < 2 ? 0 : kSign - 2);
+  const U32 index = (pairs & 3) | (pairs << 6 & 0x0300) | (pairs << 12 & 0x030000) |
+                    (pairs << 18 & 0x03000000) | (bits & 4) | (bits << 7 & 0x0400) |
+                    (bits << 14 & 0x040000) | (bits << 21 & 0x04000000);
+  return look_up_bytes(table, index);
 #endif
 }
 
-// Byte i of each lane = bit first + i of the lane, as 4 or 0; kFirst >= 2.
-template <int kFirst>
-DSV4_INLINE U32 spread_bits_as_4(U32 v) {
+// Entry of a table of 128 bytes for each 7 of the lower 28 bits of each lane.
+DSV4_INLINE U32 look_up_sevens(const uint8_t (&table)[128], U32 v) {
 #if defined(__AVX512VBMI__)
-  constexpr int64_t kLow = 0x03020100 + 0x01010101 * int64_t{kFirst - 2};
-  const __m512i bits = _mm512_maskz_multishift_epi64_epi8(
-      ~__mmask64{0}, _mm512_set1_epi64(kLow | (kLow + 0x20202020) << 32), (__m512i)v);
-  return (U32)bits & 0x04040404;
+  const __m512i index = _mm512_maskz_multishift_epi64_epi8(
+      ~__mmask64{0}, _mm512_set1_epi64(byte_starts<0, 7>()), (__m512i)v);
+  return (U32)_mm512_maskz_permutex2var_epi8(~__mmask64{0}, _mm512_loadu_si512(table), index,
+                                             _mm512_loadu_si512(table + 64));
 #else
-  v = v >> (kFirst - 2);
-  return (v & 4) | (v << 7 & 0x0400) | (v << 14 & 0x040000) | (v << 21 & 0x04000000);
+  U8 bytes = (U8)((v & 0x7F) | (v << 1 & 0x7F00) | (v << 2 & 0x7F0000) | (v << 3 & 0x7F000000));
+  for (int64_t i = 0; i < kLanes * 4; ++i) bytes[i] = table[bytes[i]];
+  return (U32)bytes;
 #endif
 }
 
