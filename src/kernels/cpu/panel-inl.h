@@ -14,31 +14,40 @@ namespace {
 
 constexpr int64_t kPanelCols = 256;  // that an unpacker is asked for at most
 
+// A word of each row, one by one: gathers take longer (docs/performance.md).
+template <typename Place>
+DSV4_INLINE U32 load_words_of_rows(Place place) {
+  alignas(64) uint32_t words[kLanes];
+#pragma GCC unroll 16
+  for (int64_t r = 0; r < kLanes; ++r) std::memcpy(&words[r], place(r), sizeof(uint32_t));
+  U32 v;
+  std::memcpy(&v, words, sizeof(v));
+  return v;
+}
+
 // kLanes rows of a weight: where they are stored.
 struct RowSet {
   int64_t first;  // row of the weight
   const std::byte* at[kLanes];
-  const std::byte* base;
-  I32 offsets;  // of each row from base
   const std::byte* scale_base;
-  I32 scale_offsets;  // in scales, of each row's first one from the first row's
+  int32_t scale_offsets[kLanes];  // in scales, of each row's first one from the first row's
 
   // Rows from `row` on; behind the last row of the weight it repeats.
-  RowSet(const QuantMatrix& w, int64_t row_bytes, int64_t row)
-      : first(row), base(w.data + row * row_bytes) {
+  RowSet(const QuantMatrix& w, int64_t row_bytes, int64_t row) : first(row) {
     const int64_t first_block = (w.first_row + row) / w.block_rows;
     scale_base = w.scales + first_block * w.scale_cols * scale_bytes(w.scale_format);
     for (int64_t r = 0; r < kLanes; ++r) {
       const int64_t valid = row + r < w.rows ? r : w.rows - 1 - row;
       const int64_t block = (w.first_row + row + valid) / w.block_rows;
-      at[r] = base + valid * row_bytes;
-      offsets[r] = static_cast<int32_t>(valid * row_bytes);
+      at[r] = w.data + (row + valid) * row_bytes;
       scale_offsets[r] = static_cast<int32_t>((block - first_block) * w.scale_cols);
     }
   }
 
   // The 32-bit word at this offset in each row.
-  DSV4_INLINE_MEMBER U32 word(int64_t offset) const { return gather(base + offset, offsets); }
+  DSV4_INLINE_MEMBER U32 word(int64_t offset) const {
+    return load_words_of_rows([&](int64_t r) { return at[r] + offset; });
+  }
 };
 
 // The halves of a word as floats.
@@ -75,7 +84,8 @@ struct Fp4Panel {
     const int64_t n_groups = n_cols / kGroup;
     int64_t g = 0;
     for (; g + 4 <= n_groups; g += 4) {
-      const U32 exponents = gather(scales + g, rows.scale_offsets);
+      const U32 exponents =
+          load_words_of_rows([&](int64_t r) { return scales + g + rows.scale_offsets[r]; });
 #pragma GCC unroll 4
       for (int i = 0; i < 4; ++i) {
         unpack_group(rows, col, g + i, exponents >> (8 * i) & 0xFF, sink);

@@ -358,23 +358,6 @@ DSV4_INLINE I32 dot_bytes(I32 c, U32 a, I32 b) {
 
 DSV4_INLINE F32 to_float(I32 v) { return __builtin_convertvector(v, F32); }
 
-// The 32-bit words at base + offset of each lane.
-DSV4_INLINE U32 gather(const std::byte* base, I32 offsets) {
-#if defined(__AVX512F__)
-  return (U32)_mm512_mask_i32gather_epi32(__m512i{}, kAllLanes, (__m512i)offsets, base, 1);
-#elif defined(__AVX2__)
-  return (U32)_mm256_i32gather_epi32(reinterpret_cast<const int*>(base), (__m256i)offsets, 1);
-#else
-  U32 words;
-  for (int64_t i = 0; i < kLanes; ++i) {
-    uint32_t word;
-    std::memcpy(&word, base + offsets[i], sizeof(word));
-    words[i] = word;
-  }
-  return words;
-#endif
-}
-
 // IEEE half precision in the low 16 bits of each lane; the upper ones are zero.
 DSV4_INLINE F32 half_to_float(U32 halves) {
 #if defined(__AVX512F__)
