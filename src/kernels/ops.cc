@@ -68,11 +68,20 @@ void Ops::quantize_int8(Matrix<const float> x, const Int8Rows& out) {
 }
 
 void Ops::linear_int8(const Int8Rows& x, const QuantMatrix& w, Matrix<float> y) {
-  CHECK(int8_order(w) == x.order, static_cast<int>(w.format));
-  CHECK(x.values.size(1) == w.cols && y.size(1) == w.rows, x.values.size(1), w.cols, y.size(1));
-  CHECK(x.values.size(0) == y.size(0), x.values.size(0), y.size(0));
-  CHECK(x.values.is_contiguous() && x.scales.is_contiguous() && x.sums.is_contiguous());
-  if (!y.empty()) do_linear_int8(x, w, y);
+  const Int8Product product{x, w, y};
+  linear_int8({&product, 1});
+}
+
+void Ops::linear_int8(std::span<const Int8Product> products) {
+  for (const auto& [x, w, y] : products) {
+    CHECK(int8_order(w) == x.order, static_cast<int>(w.format));
+    CHECK(x.values.size(1) == w.cols && y.size(1) == w.rows, x.values.size(1), w.cols, y.size(1));
+    CHECK(x.values.size(0) == y.size(0), x.values.size(0), y.size(0));
+    CHECK(y.size(0) == products[0].y.size(0), y.size(0), products[0].y.size(0));
+    const int64_t stride = x.values.stride(0);
+    CHECK(x.scales.stride(0) * 32 == stride && x.sums.stride(0) * 16 == stride, stride);
+  }
+  if (!products.empty() && products[0].y.size(0) > 0) do_linear_int8(products);
 }
 
 void Ops::rms_norm(Matrix<const float> x, std::span<const float> weight, float eps,

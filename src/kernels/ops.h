@@ -55,12 +55,26 @@ struct HyperConnectionParams {
 // as the codes of released FP4 weights lie in the nibbles of their bytes.
 enum class ColumnOrder { kNatural, kEvenOdd };
 
-// Activations as int8, each 32 columns with a scale: x = scale * value. Contiguous.
+// Activations as int8, each 32 columns with a scale: x = scale * value. Contiguous, or columns of
+// such rows.
 struct Int8Rows {
   Matrix<int8_t> values;  // [n, cols], in the given order
   Matrix<float> scales;   // [n, cols / 32]
   Matrix<int32_t> sums;   // [n, cols / 16], of the values of 16 columns
   ColumnOrder order = ColumnOrder::kNatural;
+
+  // The columns [begin, begin + n) of all rows, multiples of 32.
+  Int8Rows columns(int64_t begin, int64_t n) const {
+    return {values.columns(begin, n), scales.columns(begin / 32, n / 32),
+            sums.columns(begin / 16, n / 16), order};
+  }
+};
+
+// One of several products with the same number of tokens.
+struct Int8Product {
+  Int8Rows x;     // [n, in]
+  QuantMatrix w;  // [out, in]
+  Matrix<float> y;
 };
 
 // The order of activations that linear_int8 wants for this weight; nothing where it has none
@@ -104,6 +118,8 @@ class Ops {
   // columns, as the weight's scales stand, are exact integers. FP8 weights count as integers too:
   // multiples of 2^-6 of the power of two in the largest of 32 (docs/numerics.md).
   void linear_int8(const Int8Rows& x, const QuantMatrix& w, Matrix<float> y);
+  // Several of them, which threads go through without waiting for each other.
+  void linear_int8(std::span<const Int8Product> products);
 
   // y = x * rsqrt(mean(x^2) + eps) * weight, per row; an empty weight is all ones.
   // x, y [n, d], may be the same.
@@ -186,7 +202,7 @@ class Ops {
  protected:
   virtual void do_linear(Matrix<const float> x, const QuantMatrix& w, Matrix<float> y) = 0;
   virtual void do_quantize_int8(Matrix<const float> x, const Int8Rows& out) = 0;
-  virtual void do_linear_int8(const Int8Rows& x, const QuantMatrix& w, Matrix<float> y) = 0;
+  virtual void do_linear_int8(std::span<const Int8Product> products) = 0;
   virtual void do_rms_norm(Matrix<const float> x, std::span<const float> weight, float eps,
                            Matrix<float> y) = 0;
   virtual void do_head_norm(Matrix<float> x, float eps, Rounding rounding) = 0;

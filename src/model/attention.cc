@@ -9,18 +9,6 @@ namespace {
 // One vector per token as a single head, for the operations on heads.
 View<float, 3> as_head(Matrix<float> x) { return x.reshape<3>({x.size(0), 1, x.size(1)}); }
 
-// Block-diagonal: group g of heads goes through its own rows of wo_a (architecture.md 5.8).
-void project_groups(Step& step, const QuantMatrix& wo_a, Matrix<const float> o,
-                    Matrix<float> o_lora) {
-  const int64_t width = wo_a.cols;
-  const int64_t rank = step.config.o_lora_rank;
-  for (int64_t g = 0; g < step.config.o_groups; ++g) {
-    step.math.product(o.columns(g * width, width), wo_a.slice_rows(g * rank, rank),
-                      o_lora.columns(g * rank, rank));
-  }
-  step.math.round(o_lora);
-}
-
 }  // namespace
 
 void project_queries_and_entries(Step& step, const AttentionWeights& w) {
@@ -32,7 +20,7 @@ void project_queries_and_entries(Step& step, const AttentionWeights& w) {
   const View<float, 3> q = step.work.q.first(n);
   const Matrix<float> kv = step.work.kv.first(n);
 
-  step.math.linear(x, w.wq_a, qr);
+  step.math.linear(x, {&w.wq_a, qr}, {&w.wkv, kv});
   step.ops().rms_norm(qr, w.q_norm, eps, qr);
   step.math.round(qr);
   step.math.linear(qr, w.wq_b, q.reshape<2>({n, config.n_heads * config.head_dim}));
@@ -41,7 +29,6 @@ void project_queries_and_entries(Step& step, const AttentionWeights& w) {
   step.ops().rope(q, step.rope, Rotation::kForward);
   step.math.round(q);
 
-  step.math.linear(x, w.wkv, kv);
   step.ops().rms_norm(kv, w.kv_norm, eps, kv);
   step.math.round(kv);
   step.ops().rope(as_head(kv), step.rope, Rotation::kForward);
@@ -90,7 +77,10 @@ void attend_and_project(Step& step, const AttentionWeights& w) {
   step.math.round(o);
   step.ops().rope(o, step.rope, Rotation::kInverse);
   step.math.round(o);
-  project_groups(step, w.wo_a, o.reshape<2>({n, config.n_heads * config.head_dim}), o_lora);
+  // Each group of heads goes through its own rows of wo_a (architecture.md 5.8).
+  step.math.grouped_product(o.reshape<2>({n, config.n_heads * config.head_dim}), w.wo_a,
+                            config.o_groups, o_lora);
+  step.math.round(o_lora);
   step.math.linear(o_lora, w.wo_b, step.work.y.first(n));
 
   step.record("attn.o", o);

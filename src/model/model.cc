@@ -32,7 +32,7 @@ uint64_t fingerprint(const ModelConfig& config, Numerics numerics, const ModelWe
 
 // The widest input of a quantised product.
 int64_t max_quantized_width(const ModelConfig& c) {
-  return std::max({c.hc_mult * c.hidden_size, c.q_lora_rank, c.n_heads * c.head_dim / c.o_groups,
+  return std::max({c.hc_mult * c.hidden_size, c.q_lora_rank, c.n_heads * c.head_dim,
                    c.o_groups * c.o_lora_rank, c.expert_dim});
 }
 

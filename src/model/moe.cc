@@ -59,8 +59,7 @@ void run_expert(Step& step, const ExpertWeights& w, Matrix<const float> x,
                 std::span<const float> row_weight, Matrix<float> y) {
   const Matrix<float> gate = step.work.gate.first(x.size(0));
   const Matrix<float> up = step.work.up.first(x.size(0));
-  step.math.linear(x, w.w1, gate);
-  step.math.linear(x, w.w3, up);
+  step.math.linear(x, {&w.w1, gate}, {&w.w3, up});
   step.ops().swiglu(gate, up, static_cast<float>(step.config.swiglu_limit), row_weight, gate);
   step.math.round(gate);
   step.math.linear(gate, w.w2, y);

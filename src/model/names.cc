@@ -192,7 +192,8 @@ class ExpertStack {
     if (rest == "mlp.experts.gate_up_proj") {  // the gate's rows first
       return ExpertStack(checkpoint, tensor, prefix, {"w1.weight", "w3.weight"});
     }
-    if (rest == "mlp.experts.down_proj") return ExpertStack(checkpoint, tensor, prefix, {"w2.weight"});
+    if (rest == "mlp.experts.down_proj")
+      return ExpertStack(checkpoint, tensor, prefix, {"w2.weight"});
     return std::nullopt;
   }
 
@@ -220,9 +221,9 @@ class ExpertStack {
       : tensor_(tensor), prefix_(std::move(prefix)), parts_(std::move(parts)) {
     const auto n_parts = static_cast<int64_t>(parts_.size());
     if (!tensor.data.empty() && tensor.shape[1] % n_parts == 0) return;
-    throw Error(ErrorCode::kInvalidInput, checkpoint.describe(tensor),
-                fmt::format("has shape [{}], which is no stack of experts",
-                            fmt::join(tensor.shape, ", ")));
+    throw Error(
+        ErrorCode::kInvalidInput, checkpoint.describe(tensor),
+        fmt::format("has shape [{}], which is no stack of experts", fmt::join(tensor.shape, ", ")));
   }
 
   const StoredTensor& tensor_;

@@ -74,11 +74,50 @@ void Arithmetic::linear(Matrix<const float> x, const QuantMatrix& w, Matrix<floa
 
 void Arithmetic::product(Matrix<const float> x, const QuantMatrix& w, Matrix<float> y) {
   if (observer_ != nullptr) observer_->observe(x, w);
-  const auto order = numerics_ == Numerics::kFast ? int8_order(w) : std::nullopt;
+  const auto order = fast_order(w);
   if (!order) return ops_.linear(x, w, y);
-  const Int8Rows rows = int8_.rows(x.size(0), x.size(1), *order);
+  ops_.linear_int8(quantize(x, *order), w, y);
+}
+
+void Arithmetic::linear(Matrix<const float> x, const Projection& first, const Projection& second) {
+  const auto order = fast_order(*first.w);
+  if (!order || fast_order(*second.w) != order || observer_ != nullptr) {
+    linear(x, *first.w, first.y);
+    return linear(x, *second.w, second.y);
+  }
+  const Int8Rows rows = quantize(x, *order);
+  const Int8Product products[] = {{rows, *first.w, first.y}, {rows, *second.w, second.y}};
+  ops_.linear_int8(products);
+}
+
+void Arithmetic::grouped_product(Matrix<const float> x, const QuantMatrix& w, int64_t n_groups,
+                                 Matrix<float> y) {
+  const int64_t width = w.cols;
+  const int64_t rank = w.rows / n_groups;
+  const auto order = fast_order(w);
+  if (!order || observer_ != nullptr) {
+    for (int64_t g = 0; g < n_groups; ++g) {
+      product(x.columns(g * width, width), w.slice_rows(g * rank, rank), y.columns(g * rank, rank));
+    }
+    return;
+  }
+  const Int8Rows rows = quantize(x, *order);
+  products_.clear();
+  for (int64_t g = 0; g < n_groups; ++g) {
+    products_.push_back(
+        {rows.columns(g * width, width), w.slice_rows(g * rank, rank), y.columns(g * rank, rank)});
+  }
+  ops_.linear_int8(products_);
+}
+
+std::optional<ColumnOrder> Arithmetic::fast_order(const QuantMatrix& w) const {
+  return numerics_ == Numerics::kFast ? int8_order(w) : std::nullopt;
+}
+
+Int8Rows Arithmetic::quantize(Matrix<const float> x, ColumnOrder order) {
+  const Int8Rows rows = int8_.rows(x.size(0), x.size(1), order);
   ops_.quantize_int8(x, rows);
-  ops_.linear_int8(rows, w, y);
+  return rows;
 }
 
 bool Arithmetic::experts(Matrix<const float> x, std::span<const ExpertGroup> groups, float limit,
@@ -94,8 +133,7 @@ bool Arithmetic::experts(Matrix<const float> x, std::span<const ExpertGroup> gro
   const int64_t n = x.size(0);
   const int64_t d = x.size(1);
   const int64_t fe = buffers.gate.size(1);
-  const Int8Rows rows = int8_.rows(n, d, *in);
-  ops_.quantize_int8(x, rows);
+  const Int8Rows rows = quantize(x, *in);
   const ExpertScratch scratch{
       .gate = buffers.gate,
       .up = buffers.up,

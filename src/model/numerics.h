@@ -6,7 +6,9 @@
 
 #include "kernels/ops.h"
 
+#include <optional>
 #include <string_view>
+#include <vector>
 
 namespace dsv4 {
 
@@ -44,6 +46,12 @@ struct ArithmeticSizes {
   int64_t expert_dim = 0;
 };
 
+// One of several linear layers with the same input.
+struct Projection {
+  const QuantMatrix* w;  // [out, in]
+  Matrix<float> y;       // [n, out]
+};
+
 // What experts compute in, float32, for the tokens of one of them.
 struct ExpertBuffers {
   Matrix<float> gate;  // [n, fe]
@@ -70,8 +78,14 @@ class Arithmetic {
   // Official quantises the input where the weight is quantised (FP8 in blocks of 128) and rounds
   // the output to BF16.
   void linear(Matrix<const float> x, const QuantMatrix& w, Matrix<float> y);
+  // Two of them.
+  void linear(Matrix<const float> x, const Projection& first, const Projection& second);
   // The same without the roundings of official: what the reference keeps in float32.
   void product(Matrix<const float> x, const QuantMatrix& w, Matrix<float> y);
+  // Block-diagonal: the g-th of n_groups equal parts of the columns of x times the g-th part of the
+  // rows of w, into the g-th part of the columns of y.
+  void grouped_product(Matrix<const float> x, const QuantMatrix& w, int64_t n_groups,
+                       Matrix<float> y);
 
   // Fast, where the weights of all groups are integers with scales: all of them in one operation,
   // with the bits that linear() and the operations between give; y += their outputs. Else false,
@@ -88,13 +102,19 @@ class Arithmetic {
   void round_index(Matrix<float> x) const;
 
  private:
+  // Fast, where w is an integer with scales: the order that it wants x in.
+  std::optional<ColumnOrder> fast_order(const QuantMatrix& w) const;
+  // x as int8, in int8_.
+  Int8Rows quantize(Matrix<const float> x, ColumnOrder order);
+
   Ops& ops_;
   Numerics numerics_;
   InputObserver* observer_ = nullptr;
-  Tensor<float, 1> quantized_;   // official: the quantised input of a product
-  Int8Buffer int8_;              // fast: the same
-  Int8Buffer expert_x_[2];       // fast: inputs of single experts
-  Int8Buffer expert_hidden_[2];  // fast: between their projections
+  Tensor<float, 1> quantized_;         // official: the quantised input of a product
+  Int8Buffer int8_;                    // fast: the same
+  Int8Buffer expert_x_[2];             // fast: inputs of single experts
+  Int8Buffer expert_hidden_[2];        // fast: between their projections
+  std::vector<Int8Product> products_;  // fast: of one operation
 };
 
 }  // namespace dsv4

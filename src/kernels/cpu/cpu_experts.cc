@@ -9,13 +9,8 @@
 namespace dsv4 {
 namespace {
 
-constexpr int64_t kGrain = 64;      // rows of a panel; a multiple of the columns that share a scale
 constexpr int64_t kScaleCols = 32;  // Int8Rows
 constexpr int64_t kSumCols = 16;
-
-Int8Block block_of(const Int8Rows& rows) {
-  return {rows.values.data(), rows.scales.data(), rows.sums.data(), rows.values.size(1)};
-}
 
 // One thread's share.
 class ExpertThread {
@@ -65,13 +60,15 @@ class ExpertThread {
   void gate_and_up(size_t g) const {
     const ExpertGroup& group = groups_[g];
     const auto n = std::ssize(group.rows);
-    const Int8Block x = block_of(takes_all(g) ? x_ : scratch_.x[g % 2]);
+    const Int8Block x = int8_block(takes_all(g) ? x_ : scratch_.x[g % 2]);
     const Matrix<float>& gate = scratch_.gate;
     const Matrix<float>& up = scratch_.up;
-    const auto [begin, end] = team_.range(gate.size(1), kGrain);
+    const auto [begin, end] = team_.range(gate.size(1), kPanelGrain);
     if (begin >= end) return;
-    kernels_.linear_int8(x, n, *group.w1, begin, end, gate.data(), gate.stride(0));
-    kernels_.linear_int8(x, n, *group.w3, begin, end, up.data(), up.stride(0));
+    kernels_.linear_int8(x, n, *group.w1, begin, end, first_reads(team_, *group.w3), gate.data(),
+                         gate.stride(0));
+    kernels_.linear_int8(x, n, *group.w3, begin, end, first_reads(team_, *group.w2), up.data(),
+                         up.stride(0));
     const Int8Rows& hidden = scratch_.hidden[g % 2];
     const int64_t fe = gate.size(1);
     for (int64_t i = 0; i < n; ++i) {
@@ -89,10 +86,12 @@ class ExpertThread {
     const ExpertGroup& group = groups_[g];
     const auto n = std::ssize(group.rows);
     const Matrix<float>& out = scratch_.y;
-    const auto [begin, end] = team_.range(y_.size(1), kGrain);
+    const auto [begin, end] = team_.range(y_.size(1), kPanelGrain);
     if (begin >= end) return;
-    kernels_.linear_int8(block_of(scratch_.hidden[g % 2]), n, *group.w2, begin, end, out.data(),
-                         out.stride(0));
+    const ReadAhead then =
+        g + 1 < groups_.size() ? first_reads(team_, *groups_[g + 1].w1) : ReadAhead();
+    kernels_.linear_int8(int8_block(scratch_.hidden[g % 2]), n, *group.w2, begin, end, then,
+                         out.data(), out.stride(0));
     for (int64_t i = 0; i < n; ++i) {
       float* sum = &y_(group.rows[static_cast<size_t>(i)], 0);
       for (int64_t c = begin; c < end; ++c) sum[c] += out(i, c);

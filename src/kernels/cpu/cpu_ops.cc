@@ -11,7 +11,6 @@ namespace dsv4 {
 namespace {
 
 constexpr int64_t kLinearGrain = 16;  // rows of a weight; the kernels' tile
-constexpr int64_t kPanelGrain = 64;   // rows of a weight; the int8 kernels' panel
 constexpr int64_t kHeadGrain = 4;     // heads that share the reads of a row
 
 #if defined(__x86_64__)
@@ -88,6 +87,17 @@ int64_t light_with_heavy(int64_t i, int64_t n) { return i % 2 == 0 ? i / 2 : n -
 
 }  // namespace
 
+Int8Block int8_block(const Int8Rows& rows) {
+  return {rows.values.data(), rows.scales.data(), rows.sums.data(), rows.values.stride(0)};
+}
+
+ReadAhead first_reads(const ThreadPool::Team& team, const QuantMatrix& w) {
+  constexpr int64_t kRows = 16;  // what one token takes at a time
+  const auto [begin, end] = team.range(w.rows, kPanelGrain);
+  if (begin >= end) return {};
+  return {w.data + begin * w.row_bytes(), std::min(kRows, end - begin) * w.row_bytes()};
+}
+
 std::unique_ptr<Ops> make_cpu_ops(ThreadPool& pool, Isa isa) {
   return std::make_unique<CpuOps>(pool, kernel_table(isa));
 }
@@ -105,10 +115,25 @@ void CpuOps::do_quantize_int8(Matrix<const float> x, const Int8Rows& out) {
   });
 }
 
-void CpuOps::do_linear_int8(const Int8Rows& x, const QuantMatrix& w, Matrix<float> y) {
-  const Int8Block block{x.values.data(), x.scales.data(), x.sums.data(), w.cols};
-  pool_.parallel_for(w.rows, kPanelGrain, [&](int64_t begin, int64_t end) {
-    kernels_.linear_int8(block, y.size(0), w, begin, end, y.data(), y.stride(0));
+void CpuOps::do_linear_int8(std::span<const Int8Product> products) {
+  constexpr int64_t kWorkWorthAThread = 1 << 18;  // products of numbers
+  int64_t work = 0;
+  for (const Int8Product& p : products) work += p.y.size(0) * p.w.rows * p.w.cols;
+  if (work < kWorkWorthAThread) {
+    for (const auto& [x, w, y] : products) {
+      kernels_.linear_int8(int8_block(x), y.size(0), w, 0, w.rows, {}, y.data(), y.stride(0));
+    }
+    return;
+  }
+  pool_.run_team([&](const ThreadPool::Team& team) {
+    for (size_t i = 0; i < products.size(); ++i) {
+      const auto& [x, w, y] = products[i];
+      const auto [begin, end] = team.range(w.rows, kPanelGrain);
+      if (begin >= end) continue;
+      const ReadAhead then =
+          i + 1 < products.size() ? first_reads(team, products[i + 1].w) : ReadAhead();
+      kernels_.linear_int8(int8_block(x), y.size(0), w, begin, end, then, y.data(), y.stride(0));
+    }
   });
 }
 

@@ -13,7 +13,7 @@ class CpuOps : public Ops {
  protected:
   void do_linear(Matrix<const float> x, const QuantMatrix& w, Matrix<float> y) override;
   void do_quantize_int8(Matrix<const float> x, const Int8Rows& out) override;
-  void do_linear_int8(const Int8Rows& x, const QuantMatrix& w, Matrix<float> y) override;
+  void do_linear_int8(std::span<const Int8Product> products) override;
   void do_rms_norm(Matrix<const float> x, std::span<const float> weight, float eps,
                    Matrix<float> y) override;
   void do_head_norm(Matrix<float> x, float eps, Rounding rounding) override;
@@ -61,6 +61,13 @@ class CpuOps : public Ops {
   ThreadPool& pool_;
   const KernelTable& kernels_;
 };
+
+constexpr int64_t kPanelGrain = 64;  // rows of a weight that int8 kernels work on together
+
+Int8Block int8_block(const Int8Rows& rows);
+
+// What a thread reads first of a weight whose rows a team divides among itself.
+ReadAhead first_reads(const ThreadPool::Team& team, const QuantMatrix& w);
 
 // out[i] = weight * silu(min(gate[i], limit)) * clamp(up[i], -limit, limit); limit 0: no clamp.
 void swiglu_row(const float* gate, const float* up, int64_t n, float limit, float weight,

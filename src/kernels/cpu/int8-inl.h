@@ -154,10 +154,10 @@ DSV4_INLINE void multiply_tile(const Panel& panel, int64_t place, int64_t col, i
       }
     }
   }
-  const int8_t* values = x.values + token * x.cols + col;
-  const float* scales = x.scales + token * (x.cols / kInt8Block) + col / kInt8Block;
-  const GroupSums<Format, kTokens> sums(x.sums + token * (x.cols / kSumCols) + col / kSumCols,
-                                        scales, x.cols, n_cols / Format::kGroup);
+  const int8_t* values = x.values + token * x.stride + col;
+  const float* scales = x.scales + token * (x.stride / kInt8Block) + col / kInt8Block;
+  const GroupSums<Format, kTokens> sums(x.sums + token * (x.stride / kSumCols) + col / kSumCols,
+                                        scales, x.stride, n_cols / Format::kGroup);
   for (int64_t g = 0; g < n_cols / Format::kGroup; ++g) {
     prefetcher.advance();
     I32 dots[kTokens][kVectors] = {};
@@ -174,7 +174,7 @@ DSV4_INLINE void multiply_tile(const Panel& panel, int64_t place, int64_t col, i
 #pragma GCC unroll 2
       for (int t = 0; t < kTokens; ++t) {
         int32_t four;
-        std::memcpy(&four, group_values + t * x.cols + q * 4, sizeof(four));
+        std::memcpy(&four, group_values + t * x.stride + q * 4, sizeof(four));
         const I32 b = I32{} + four;
 #pragma GCC unroll 4
         for (int v = 0; v < kVectors; ++v) {
@@ -184,7 +184,7 @@ DSV4_INLINE void multiply_tile(const Panel& panel, int64_t place, int64_t col, i
     }
 #pragma GCC unroll 2
     for (int t = 0; t < kTokens; ++t) {
-      const float x_scale = scales[t * (x.cols / kInt8Block) + g * Format::kGroup / kInt8Block];
+      const float x_scale = scales[t * (x.stride / kInt8Block) + g * Format::kGroup / kInt8Block];
 #pragma GCC unroll 4
       for (int v = 0; v < kVectors; ++v) {
         const F32 scale = load(&panel.scales[g][place + v * kLanes]) * x_scale;
@@ -214,10 +214,10 @@ DSV4_INLINE void multiply_tile(const Panel& panel, int64_t place, int64_t col, i
 // foresee.
 DSV4_INLINE void prefetch_token(const Int8Block& x, int64_t token, int64_t col, int64_t n_cols,
                                 const float* y) {
-  const int8_t* values = x.values + token * x.cols + col;
+  const int8_t* values = x.values + token * x.stride + col;
   for (int64_t byte = 0; byte < n_cols; byte += 64) __builtin_prefetch(values + byte);
-  __builtin_prefetch(x.scales + (token * x.cols + col) / kInt8Block);
-  __builtin_prefetch(x.sums + (token * x.cols + col) / kSumCols);
+  __builtin_prefetch(x.scales + (token * x.stride + col) / kInt8Block);
+  __builtin_prefetch(x.sums + (token * x.stride + col) / kSumCols);
   for (int64_t row = 0; row < kTileVectors * kLanes; row += 16) __builtin_prefetch(y + row, 1);
 }
 
@@ -277,7 +277,7 @@ struct TokenSink {
 
   TokenSink(const Int8Block& x, int64_t n, Prefetcher next) : prefetcher(next) {
     for (int64_t t = 0; t < kTokens; ++t) {
-      const int64_t first = smaller(t, n - 1) * x.cols;
+      const int64_t first = smaller(t, n - 1) * x.stride;
       values[t] = x.values + first;
       scales[t] = x.scales + first / kInt8Block;
       sums[t] = x.sums + first / kSumCols;
@@ -331,33 +331,36 @@ struct TokenSink {
   }
 };
 
-// For what lies behind n_rows rows: up to n_next rows of weights, in n_steps steps.
-DSV4_INLINE Prefetcher weights_after(const QuantMatrix& w, int64_t row, int64_t n_next,
-                                     int64_t n_steps) {
+// Up to n_rows rows of weights from `row` on, or what is read after row_end, in n_steps steps.
+DSV4_INLINE Prefetcher weights_after(const QuantMatrix& w, int64_t row, int64_t row_end,
+                                     int64_t n_rows, ReadAhead then, int64_t n_steps) {
   const int64_t row_bytes = w.row_bytes();
-  return {w.data + row * row_bytes, (n_next * row_bytes + n_steps - 1) / n_steps};
+  const bool more = row < row_end;
+  const int64_t bytes = more ? smaller(n_rows, row_end - row) * row_bytes : then.bytes;
+  return {more ? w.data + row * row_bytes : then.data, (bytes + n_steps - 1) / n_steps};
 }
 
-// The same for their scales, where each row has its own in another tensor.
-DSV4_INLINE Prefetcher scales_after(const QuantMatrix& w, int64_t row, int64_t n_next,
-                                    int64_t n_steps) {
-  if (w.block_rows > 1 || w.scales == nullptr) return {w.data, 0};
+// The scales of these rows, where each row has its own in another tensor.
+DSV4_INLINE Prefetcher scales_after(const QuantMatrix& w, int64_t row, int64_t row_end,
+                                    int64_t n_rows, int64_t n_steps) {
+  if (w.block_rows > 1 || w.scales == nullptr || row >= row_end) return {w.data, 0};
   const int64_t row_bytes = w.scale_cols * scale_bytes(w.scale_format);
-  return {w.scales + (w.first_row + row) * row_bytes, (n_next * row_bytes + n_steps - 1) / n_steps};
+  const int64_t bytes = smaller(n_rows, row_end - row) * row_bytes;
+  return {w.scales + (w.first_row + row) * row_bytes, (bytes + n_steps - 1) / n_steps};
 }
 
 // Up to kTokens tokens: the weights are used as they are unpacked.
 template <typename Format, int kTokens>
 static void linear_int8_few(const Int8Block& x, int64_t n, const QuantMatrix& w, int64_t row_begin,
-                            int64_t row_end, float* y, int64_t y_stride) {
+                            int64_t row_end, ReadAhead then, float* y, int64_t y_stride) {
   const int64_t row_bytes = w.row_bytes();
   const int64_t n_panels = (w.cols + kPanelCols - 1) / kPanelCols;
   for (int64_t row = row_begin; row < row_end; row += kLanes) {
     const RowSet rows(w, row_bytes, row);
     const int64_t next = row + kLanes;
-    const int64_t n_next = next < row_end ? kLanes : 0;
-    TokenSink<Format, kTokens> sink(x, n, weights_after(w, next, n_next, w.cols / Format::kGroup));
-    Prefetcher scales = scales_after(w, next, n_next, n_panels);
+    TokenSink<Format, kTokens> sink(
+        x, n, weights_after(w, next, row_end, kLanes, then, w.cols / Format::kGroup));
+    Prefetcher scales = scales_after(w, next, row_end, kLanes, n_panels);
     for (int64_t col = 0; col < w.cols; col += kPanelCols) {
       const int64_t n_cols = smaller(kPanelCols, w.cols - col);
       scales.advance();
@@ -373,18 +376,17 @@ static void linear_int8_few(const Int8Block& x, int64_t n, const QuantMatrix& w,
 // Any number: panel by panel.
 template <typename Format>
 static void linear_int8_many(const Int8Block& x, int64_t n, const QuantMatrix& w, int64_t row_begin,
-                             int64_t row_end, float* y, int64_t y_stride) {
+                             int64_t row_end, ReadAhead then, float* y, int64_t y_stride) {
   constexpr int64_t kTileRows = kTileVectors * kLanes;
   Panel panel;
   const int64_t row_bytes = w.row_bytes();
   const int64_t n_panels = (w.cols + kPanelCols - 1) / kPanelCols;
   for (int64_t row = row_begin; row < row_end; row += kPanelRows) {
     const int64_t n_rows = smaller(kPanelRows, row_end - row);
-    const int64_t n_next = smaller(kPanelRows, row_end - row - n_rows);
     const int64_t n_tiles = (n_rows + kTileRows - 1) / kTileRows;
     const int64_t n_tile_groups = n_tiles * ((n + 1) / kTileTokens) * (w.cols / Format::kGroup);
-    Prefetcher weights = weights_after(w, row + n_rows, n_next, n_tile_groups);
-    Prefetcher scales = scales_after(w, row + n_rows, n_next, n_panels);
+    Prefetcher weights = weights_after(w, row + n_rows, row_end, kPanelRows, then, n_tile_groups);
+    Prefetcher scales = scales_after(w, row + n_rows, row_end, kPanelRows, n_panels);
     for (int64_t col = 0; col < w.cols; col += kPanelCols) {
       const int64_t n_cols = smaller(kPanelCols, w.cols - col);
       scales.advance();
@@ -399,21 +401,21 @@ static void linear_int8_many(const Int8Block& x, int64_t n, const QuantMatrix& w
 
 template <typename Format>
 static void linear_int8_of(const Int8Block& x, int64_t n, const QuantMatrix& w, int64_t row_begin,
-                           int64_t row_end, float* y, int64_t y_stride) {
+                           int64_t row_end, ReadAhead then, float* y, int64_t y_stride) {
   const auto few = [&]<int kTokens>() {
-    linear_int8_few<Format, kTokens>(x, n, w, row_begin, row_end, y, y_stride);
+    linear_int8_few<Format, kTokens>(x, n, w, row_begin, row_end, then, y, y_stride);
   };
   if (n == 1) return few.template operator()<1>();
   if (n == 2) return few.template operator()<2>();
   if (n <= 4) return few.template operator()<4>();
   if (n <= 8) return few.template operator()<8>();
-  linear_int8_many<Format>(x, n, w, row_begin, row_end, y, y_stride);
+  linear_int8_many<Format>(x, n, w, row_begin, row_end, then, y, y_stride);
 }
 
 static void linear_int8(const Int8Block& x, int64_t n, const QuantMatrix& w, int64_t row_begin,
-                        int64_t row_end, float* y, int64_t y_stride) {
+                        int64_t row_end, ReadAhead then, float* y, int64_t y_stride) {
   const auto run = [&]<typename Format>(Format) {
-    linear_int8_of<Format>(x, n, w, row_begin, row_end, y, y_stride);
+    linear_int8_of<Format>(x, n, w, row_begin, row_end, then, y, y_stride);
   };
   switch (w.format) {
     case WeightFormat::kFP4:

@@ -8,12 +8,18 @@
 
 namespace dsv4 {
 
-// Int8 activations of consecutive tokens (Int8Rows of ops.h, contiguous).
+// Int8 activations of tokens (Int8Rows of ops.h).
 struct Int8Block {
   const int8_t* values;
   const float* scales;
   const int32_t* sums;
-  int64_t cols;
+  int64_t stride;  // between the values of tokens; scales and sums have a 32nd and a 16th of it
+};
+
+// Memory that a thread reads after the rows that it is asked for, to be fetched in time.
+struct ReadAhead {
+  const std::byte* data = nullptr;
+  int64_t bytes = 0;
 };
 
 struct KernelTable {
@@ -27,7 +33,7 @@ struct KernelTable {
 
   // As linear, with int8 activations.
   void (*linear_int8)(const Int8Block& x, int64_t n, const QuantMatrix& w, int64_t row_begin,
-                      int64_t row_end, float* y, int64_t y_stride);
+                      int64_t row_end, ReadAhead then, float* y, int64_t y_stride);
 
   // Scores of one token against n_keys rows. q [n_heads, d] contiguous, w [n_heads].
   void (*indexer_scores)(const float* q, const float* w, int64_t n_heads, int64_t d,

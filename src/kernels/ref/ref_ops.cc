@@ -44,6 +44,22 @@ void round_to_int8_weights(const QuantMatrix& w, int64_t r, std::vector<float>& 
   }
 }
 
+void multiply_int8(const Int8Rows& x, const QuantMatrix& w, Matrix<float> y) {
+  std::vector<float> row(static_cast<size_t>(w.cols));
+  for (int64_t r = 0; r < w.rows; ++r) {
+    w.decode(r, 0, w.cols, row.data());
+    if (w.format == WeightFormat::kFP8) round_to_int8_weights(w, r, row);
+    for (int64_t t = 0; t < y.size(0); ++t) {
+      double sum = 0;
+      for (int64_t i = 0; i < w.cols; ++i) {
+        const double value = x.values(t, int8_place(i, x.order));
+        sum += double{row[static_cast<size_t>(i)]} * value * x.scales(t, i / 32);
+      }
+      y(t, r) = static_cast<float>(sum);
+    }
+  }
+}
+
 }  // namespace
 
 void RefOps::do_linear(Matrix<const float> x, const QuantMatrix& w, Matrix<float> y) {
@@ -80,20 +96,8 @@ void RefOps::do_quantize_int8(Matrix<const float> x, const Int8Rows& out) {
   }
 }
 
-void RefOps::do_linear_int8(const Int8Rows& x, const QuantMatrix& w, Matrix<float> y) {
-  std::vector<float> row(static_cast<size_t>(w.cols));
-  for (int64_t r = 0; r < w.rows; ++r) {
-    w.decode(r, 0, w.cols, row.data());
-    if (w.format == WeightFormat::kFP8) round_to_int8_weights(w, r, row);
-    for (int64_t t = 0; t < y.size(0); ++t) {
-      double sum = 0;
-      for (int64_t i = 0; i < w.cols; ++i) {
-        const double value = x.values(t, int8_place(i, x.order));
-        sum += double{row[static_cast<size_t>(i)]} * value * x.scales(t, i / 32);
-      }
-      y(t, r) = static_cast<float>(sum);
-    }
-  }
+void RefOps::do_linear_int8(std::span<const Int8Product> products) {
+  for (const auto& [x, w, y] : products) multiply_int8(x, w, y);
 }
 
 void RefOps::do_rms_norm(Matrix<const float> x, std::span<const float> weight, float eps,

@@ -9,7 +9,7 @@ class RefOps : public Ops {
  protected:
   void do_linear(Matrix<const float> x, const QuantMatrix& w, Matrix<float> y) override;
   void do_quantize_int8(Matrix<const float> x, const Int8Rows& out) override;
-  void do_linear_int8(const Int8Rows& x, const QuantMatrix& w, Matrix<float> y) override;
+  void do_linear_int8(std::span<const Int8Product> products) override;
   void do_rms_norm(Matrix<const float> x, std::span<const float> weight, float eps,
                    Matrix<float> y) override;
   void do_head_norm(Matrix<float> x, float eps, Rounding rounding) override;
