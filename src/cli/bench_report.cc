@@ -179,7 +179,7 @@ std::vector<BenchJson> read_bench_rows(const std::string& path) {
 
 BenchReport::BenchReport(const ReportStyle& style) : style_(style) {
   if (style_.compare.empty()) return;
-  for (Json& row : read_bench_rows(style_.compare)) earlier_[key_of(row)] = std::move(row);
+  for (const Json& row : read_bench_rows(style_.compare)) earlier_[key_of(row)] = row;
 }
 
 void BenchReport::print_roofs(const BenchJson& row) const {
