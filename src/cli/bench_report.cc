@@ -2,7 +2,9 @@
 
 #include "base/error.h"
 
+#include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <functional>
 #include <iterator>
@@ -175,6 +177,54 @@ std::vector<BenchJson> read_bench_rows(const std::string& path) {
     }
   }
   return rows;
+}
+
+RooflineChart chart_of(const std::vector<BenchJson>& rows) {
+  RooflineChart chart;
+  const auto measured = [&](const Json& row, const char* member, double Roofs::*which) {
+    const double value = row.value(member, 0.0) * 1e9;
+    if (value <= 0) return;
+    double& low = chart.low.*which;
+    double& high = chart.high.*which;
+    low = low > 0 ? std::min(low, value) : value;
+    high = std::max(high, value);
+  };
+  for (const Json& row : rows) {
+    const std::string kind = row["kind"];
+    measured(row, "read_gb_s", &Roofs::read);
+    measured(row, "int8_gop_s", &Roofs::int8);
+    measured(row, "f32_gop_s", &Roofs::f32);
+    measured(row, "bf16_gop_s", &Roofs::bf16);
+    measured(row, "roof_read_gb_s", &Roofs::read);
+    measured(row, "roof_int8_gop_s", &Roofs::int8);
+    if (kind == "roof") {
+      chart.title = fmt::format("{}, {} threads", text_of(row, "machine"), row.value("threads", 0));
+      chart.subtitle = fmt::format("{}, {}, dsv4 {} {}", text_of(row, "isa"), text_of(row, "date"),
+                                   text_of(row, "version"), row.value("label", ""));
+      continue;
+    }
+    if (kind != "kernel" && kind != "model") continue;
+    RooflinePoint point;
+    const int64_t n = row.value("n_tokens", int64_t{0});
+    if (kind == "kernel") {
+      measured(row, "roof_peak_gop_s",
+               row.value("inputs", "") == "int8" ? &Roofs::int8 : &Roofs::f32);
+      point.label = text_of(row, "format");
+      point.series = fmt::format("product, {} token{}", n, n == 1 ? "" : "s");
+    } else {
+      point.series = text_of(row, "work");
+      const std::filesystem::path model = text_of(row, "model");
+      const int64_t context = row.value("context", int64_t{0});
+      point.label = model.filename().string();
+      if (n > 1) point.label += fmt::format(", {} tokens", n);
+      if (context > 0) point.label += fmt::format(", at {}", context);
+    }
+    point.ops_per_second = row.value("gop_s", 0.0) * 1e9;
+    const double bytes = row.value("bytes", 0.0);
+    point.ops_per_byte = bytes > 0 ? row.value("ops", 0.0) / bytes : 0;
+    chart.points.push_back(std::move(point));
+  }
+  return chart;
 }
 
 BenchReport::BenchReport(const ReportStyle& style) : style_(style) {

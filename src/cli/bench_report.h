@@ -3,6 +3,7 @@
 
 #include "bench/kernel_bench.h"
 #include "bench/model_bench.h"
+#include "bench/roofline.h"
 
 #include <map>
 #include <string>
@@ -19,6 +20,9 @@ BenchJson to_json(const ModelRow& row, const std::string& model);
 
 // What a run printed with --json. Throws Error(kNotFound, or kInvalidInput naming the line).
 std::vector<BenchJson> read_bench_rows(const std::string& path);
+
+// The rows as a picture; several runs may be in it.
+RooflineChart chart_of(const std::vector<BenchJson>& rows);
 
 struct ReportStyle {
   bool json = false;

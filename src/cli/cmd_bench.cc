@@ -1,5 +1,6 @@
 // `dsv4 bench`: speed of the kernels, or of a model, against the machine's own limits.
 #include "base/mapped_file.h"
+#include "base/output_file.h"
 #include "cli/bench_report.h"
 #include "cli/commands.h"
 #include "cli/model_options.h"
@@ -9,7 +10,9 @@
 
 #include <ctime>
 #include <fstream>
+#include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -18,6 +21,8 @@
 namespace dsv4::cli {
 namespace {
 
+using AddRow = std::function<void(const BenchJson& row)>;
+
 struct BenchArgs {
   ModelArgs model;
   std::vector<int64_t> contexts = {0, 1024, 4096, 16384, 65536, 131072};
@@ -25,6 +30,7 @@ struct BenchArgs {
   std::vector<int64_t> prompts = {512, 2048};
   std::vector<std::string> replay;
   std::string label;
+  std::string svg;
   ReportStyle style;
 };
 
@@ -51,57 +57,68 @@ BenchJson roofs_row(const BenchArgs& args, const Roofs& roofs) {
           {"label", args.label},
           {"isa", args.model.isa},
           {"threads", args.model.threads},
+          {"pinned", args.model.pin},
           {"read_gb_s", roofs.read * 1e-9},
           {"int8_gop_s", roofs.int8 * 1e-9},
           {"bf16_gop_s", roofs.bf16 * 1e-9},
           {"f32_gop_s", roofs.f32 * 1e-9}};
 }
 
-void run_kernels(const BenchArgs& args, ThreadPool& pool, RoofMeter& meter, BenchReport& report) {
+void run_kernels(const BenchArgs& args, ThreadPool& pool, RoofMeter& meter, const AddRow& add) {
   const auto ops = make_cpu_ops(pool, parse_isa(args.model.isa));
   for (const KernelCase& kernel : kernel_cases()) {
-    report.add(to_json(bench_kernel(*ops, meter, kernel)));
+    add(to_json(bench_kernel(*ops, meter, kernel)));
   }
 }
 
-void run_model(const BenchArgs& args, RoofMeter& meter, BenchReport& report) {
+void run_model(const BenchArgs& args, RoofMeter& meter, const AddRow& add) {
   LoadedModel model(args.model);
   for (const MappedFile& file : model->checkpoint().files()) file.populate();
   ModelBench bench(*model, meter);
-  const auto add = [&](const ModelRow& row) { report.add(to_json(row, args.model.path)); };
+  const auto add_row = [&](const ModelRow& row) { add(to_json(row, args.model.path)); };
   for (const int64_t batch : args.batches) {
     for (const int64_t context : args.contexts) {
       if (batch > 1 && context != args.contexts.front()) continue;
       if (context + 2 > model->state_layout().max_tokens) continue;
-      add(bench.decode(context, batch));
+      add_row(bench.decode(context, batch));
     }
   }
   for (const int64_t n : args.prompts) {
-    if (n < model->state_layout().max_tokens) add(bench.prefill(n));
+    if (n < model->state_layout().max_tokens) add_row(bench.prefill(n));
   }
 }
 
-void measure(BenchArgs args, BenchReport& report) {
-  ThreadPool pool(args.model.threads);
+void measure(BenchArgs args, const AddRow& add) {
+  ThreadPool pool({.n_threads = args.model.threads, .pin = args.model.pin});
   args.model.threads = pool.n_threads();
   const Isa isa = parse_isa(args.model.isa);
   args.model.isa = isa_name(isa);
   RoofMeter meter(pool, isa);
-  report.add(roofs_row(args, meter.measure()));
+  add(roofs_row(args, meter.measure()));
   if (args.model.path.empty()) {
-    run_kernels(args, pool, meter, report);
+    run_kernels(args, pool, meter, add);
   } else {
-    run_model(args, meter, report);
+    run_model(args, meter, add);
   }
 }
 
 void run(const BenchArgs& args) {
   BenchReport report(args.style);
-  if (args.replay.empty()) measure(args, report);
+  std::vector<BenchJson> rows;
+  const auto add = [&](const BenchJson& row) {
+    report.add(row);
+    rows.push_back(row);
+  };
+  if (args.replay.empty()) measure(args, add);
   for (const std::string& path : args.replay) {
-    for (const BenchJson& row : read_bench_rows(path)) report.add(row);
+    for (const BenchJson& row : read_bench_rows(path)) add(row);
   }
   report.finish();
+  if (args.svg.empty()) return;
+  OutputFile file(args.svg);
+  const std::string svg = roofline_svg(chart_of(rows));
+  file.write(std::as_bytes(std::span(svg)));
+  file.finish();
 }
 
 }  // namespace
@@ -141,6 +158,8 @@ void add_bench(CLI::App& app) {
                    "Print what runs printed as JSON, instead of measuring")
       ->type_name("FILE")
       ->delimiter(',');
+  command->add_option("--svg", args->svg, "Draw the rows below the limits, into this file")
+      ->type_name("FILE");
   command->footer(
       "The roofs are measured with the same threads: reading memory once, and products from\n"
       "registers. Each row is cut into slices with a measurement of the roofs between them, and a\n"
@@ -149,7 +168,8 @@ void add_bench(CLI::App& app) {
       "Contexts are random entries instead of a prefill, which cost the same to attend to.\n"
       "Weights are read into memory before; experts vary from step to step.\n\n"
       "Example: dsv4 bench -m flash3-q4k --json > today.jsonl\n"
-      "         dsv4 bench --replay today.jsonl --compare yesterday.jsonl");
+      "         dsv4 bench --replay today.jsonl --compare yesterday.jsonl\n"
+      "         dsv4 bench --replay kernels.jsonl,today.jsonl --svg roofline.svg");
   command->callback([args] { run(*args); });
 }
 
