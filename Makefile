@@ -5,7 +5,7 @@ BUILD = build/$(P)
 BIN = build/release/dsv4
 JOBS ?= $(shell nproc)
 
-.PHONY: all build setup chat test test-asan test-tsan golden-report fuzz test-readers lint format check install clean help
+.PHONY: all build setup chat test test-asan test-tsan golden-report fuzz test-readers bench bench-model bench-compare lint format check install clean help
 
 all: build
 
@@ -44,6 +44,18 @@ test-readers: ## compare GGUF files with the public Python readers, which it dow
 	@[ -x build/readers/bin/python ] || python3 -m venv build/readers
 	@build/readers/bin/python -m pip install -q --disable-pip-version-check -r tests/readers/requirements.txt
 	tests/readers/run.sh build/release build/readers/bin/python
+
+bench: setup ## measure the kernels against the machine's limits (rows in build/bench)
+	@$(MAKE) --no-print-directory build P=release
+	@scripts/bench.sh $(BIN) build/bench kernels
+
+bench-model: setup ## the same for 3 layers of Flash in five formats, 6 to 13 GB each; TYPES= picks
+	@$(MAKE) --no-print-directory build P=release
+	@scripts/bench.sh $(BIN) build/bench model
+
+bench-compare: setup ## print run B=file.jsonl beside the earlier run A=file.jsonl
+	@$(MAKE) --no-print-directory build P=release
+	@$(BIN) bench --markdown --replay '$(B)' --compare '$(A)'
 
 format: ## clang-format the whole tree
 	@scripts/setup.sh dev

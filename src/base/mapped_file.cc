@@ -42,7 +42,12 @@ MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
   void* data = size == 0 ? nullptr : ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd, 0);
   ::close(fd);
   if (data == MAP_FAILED) throw io_error(path, "map");
-  if (size > 0) bytes_ = {static_cast<const std::byte*>(data), size};
+  if (size == 0) return;
+#if defined(MADV_HUGEPAGE)
+  // Advice: where the file system can, what is not in memory yet is read into huge pages.
+  ::madvise(data, size, MADV_HUGEPAGE);
+#endif
+  bytes_ = {static_cast<const std::byte*>(data), size};
 }
 
 MappedFile::~MappedFile() {

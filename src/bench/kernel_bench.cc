@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <functional>
 
 namespace dsv4 {
 namespace {
@@ -92,21 +91,7 @@ BenchWeight make_weight(WeightFormat format) {
   }
 }
 
-// The best of runs for a fifth of a second.
-double best_seconds(const std::function<void()>& run) {
-  double best = 1e9;
-  double sum = 0;
-  for (int i = 0; i < 3 || sum < 0.2; ++i) {
-    const Clock::time_point start = Clock::now();
-    run();
-    const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
-    best = std::min(best, seconds);
-    sum += seconds;
-  }
-  return best;
-}
-
-KernelRow measure(Ops& ops, const BenchWeight& weight, int64_t n) {
+KernelRow measure(Ops& ops, RoofMeter& meter, const BenchWeight& weight, int64_t n) {
   const QuantMatrix w =
       n > 8 ? weight.matrix.slice_rows(0, std::min(kPrefillRows, weight.matrix.rows))
             : weight.matrix;
@@ -123,13 +108,18 @@ KernelRow measure(Ops& ops, const BenchWeight& weight, int64_t n) {
                       order.value_or(ColumnOrder::kNatural)};
   ops.quantize_int8(x.view(), rows);
   KernelRow row{.format = weight.name, .int8 = order.has_value(), .n_tokens = n};
-  row.seconds = best_seconds([&] {
+  const auto product = [&] {
+    const Clock::time_point start = Clock::now();
     if (order) {
       ops.linear_int8(rows, w, y.view());
     } else {
       ops.linear(x.view(), w, y.view());
     }
-  });
+    return std::chrono::duration<double>(Clock::now() - start).count();
+  };
+  product();  // first touch of the results
+  row.timing = measure_slices(
+      {.n_slices = 5, .min_seconds = 0.06}, [&] { return meter.measure(); }, product);
   row.bytes = static_cast<double>(w.rows * w.row_bytes());
   if (w.scales != nullptr) row.bytes += static_cast<double>(w.rows / w.block_rows * w.scale_cols);
   row.ops = 2.0 * static_cast<double>(n * w.rows * w.cols);
@@ -151,8 +141,8 @@ std::vector<KernelCase> kernel_cases() {
   return cases;
 }
 
-KernelRow bench_kernel(Ops& ops, const KernelCase& kernel) {
-  return measure(ops, make_weight(kernel.format), kernel.n_tokens);
+KernelRow bench_kernel(Ops& ops, RoofMeter& meter, const KernelCase& kernel) {
+  return measure(ops, meter, make_weight(kernel.format), kernel.n_tokens);
 }
 
 }  // namespace dsv4

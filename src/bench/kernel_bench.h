@@ -1,7 +1,7 @@
 // Speed of the products with each weight format, alone.
 #pragma once
 
-#include "base/thread_pool.h"
+#include "bench/timing.h"
 #include "kernels/ops.h"
 
 #include <cstdint>
@@ -14,12 +14,12 @@ struct KernelRow {
   std::string format;  // "FP4", "Q4_K", ...
   bool int8 = false;   // activations as int8, else float
   int64_t n_tokens = 0;
-  double seconds = 0;  // the best of a few runs
-  double bytes = 0;    // of weights
-  double ops = 0;
+  double bytes = 0;  // of weights
+  double ops = 0;    // a product and its sum count as two
+  Timing timing;
 
-  double bytes_per_second() const { return bytes / seconds; }
-  double ops_per_second() const { return ops / seconds; }
+  double bytes_per_second() const { return bytes / timing.seconds.value; }
+  double ops_per_second() const { return ops / timing.seconds.value; }
 };
 
 // A format with a number of tokens.
@@ -32,6 +32,6 @@ struct KernelCase {
 std::vector<KernelCase> kernel_cases();
 
 // On a matrix of random weights far larger than the caches; many tokens on a part of it.
-KernelRow bench_kernel(Ops& ops, const KernelCase& kernel);
+KernelRow bench_kernel(Ops& ops, RoofMeter& meter, const KernelCase& kernel);
 
 }  // namespace dsv4

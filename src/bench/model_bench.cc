@@ -85,7 +85,7 @@ SequenceState random_state(const StateLayout& layout, int64_t n_tokens) {
   return state;
 }
 
-ModelBench::ModelBench(Model& model) : model_(model) {
+ModelBench::ModelBench(Model& model, RoofMeter& meter) : model_(model), meter_(meter) {
   const ModelConfig& config = model.config();
   const auto count = [&](const std::vector<TensorSpec>& specs) {
     int64_t expert = 0;
@@ -125,23 +125,17 @@ StepCost ModelBench::cost_of(const std::vector<int64_t>& expert_runs, int64_t co
   return cost;
 }
 
-// Median and spread of steps; each call of step() runs one and returns its time.
-ModelRow ModelBench::measure(const std::function<double()>& step, int64_t min_steps,
-                             double min_seconds) {
-  std::vector<double> times;
-  double sum = 0;
-  while (std::ssize(times) < min_steps || sum < min_seconds) {
-    times.push_back(step());
-    sum += times.back();
-  }
-  std::ranges::sort(times);
-  const auto quantile = [&](double q) {
-    return times[static_cast<size_t>(q * static_cast<double>(times.size() - 1))];
-  };
+// Each call of step() runs one, of `batch` sequences of `context` tokens, and returns its time.
+ModelRow ModelBench::measure(const SlicePlan& plan, const std::function<double()>& step,
+                             int64_t context, int64_t batch) {
+  const std::vector<int64_t> before = model_.expert_runs();
   ModelRow row;
-  row.seconds = quantile(0.5);
-  row.spread = (quantile(0.75) - quantile(0.25)) / row.seconds;
-  row.n_steps = std::ssize(times);
+  row.timing = measure_slices(
+      plan, [&] { return meter_.measure(); }, step);
+  std::vector<int64_t> runs = model_.expert_runs();
+  for (size_t i = 0; i < runs.size(); ++i) runs[i] = (runs[i] - before[i]) / row.timing.n_steps;
+  row.context = context;
+  row.cost = cost_of(runs, context, batch);
   return row;
 }
 
@@ -162,14 +156,9 @@ ModelRow ModelBench::decode(int64_t context, int64_t batch) {
     return seconds;
   };
   for (int i = 0; i < 3; ++i) step();
-  const std::vector<int64_t> before = model_.expert_runs();
-  ModelRow row = measure(step, 20, 1.5);
-  std::vector<int64_t> runs = model_.expert_runs();
-  for (size_t i = 0; i < runs.size(); ++i) runs[i] = (runs[i] - before[i]) / row.n_steps;
+  ModelRow row = measure({.n_slices = 9, .min_seconds = 0.2}, step, context, batch);
   row.work = "decode";
-  row.context = context;
   row.n_tokens = batch;
-  row.cost = cost_of(runs, context, batch);
   row.cost.ops = 2.0 * static_cast<double>(count_params(model_.config()).activated * batch);
   return row;
 }
@@ -191,13 +180,9 @@ ModelRow ModelBench::prefill(int64_t n_tokens) {
     return seconds_since(start);
   };
   step();
-  const std::vector<int64_t> before = model_.expert_runs();
-  ModelRow row = measure(step, 3, 1);
-  std::vector<int64_t> runs = model_.expert_runs();
-  for (size_t i = 0; i < runs.size(); ++i) runs[i] = (runs[i] - before[i]) / row.n_steps;
+  ModelRow row = measure({.n_slices = 3, .min_seconds = 0.3}, step, 0, 1);
   row.work = "prefill";
   row.n_tokens = n_tokens;
-  row.cost = cost_of(runs, 0, 1);
   const ParamCount params = count_params(model_.config());
   const int64_t head = params[TensorClass::kHead];
   row.cost.ops = 2.0 * static_cast<double>((params.activated - head) * n_tokens + head);

@@ -2,6 +2,7 @@
 // step reads and computes, so that speeds can be held against the machine's roofs.
 #pragma once
 
+#include "bench/timing.h"
 #include "model/model.h"
 #include "model/param_count.h"
 
@@ -26,21 +27,22 @@ struct ModelRow {
   std::string work;      // "decode" or "prefill"
   int64_t context = 0;   // tokens that a sequence has before the step
   int64_t n_tokens = 0;  // of the step: sequences of a batch, or tokens of a prompt
-  double seconds = 0;    // of one step, the median
-  double spread = 0;     // (third quartile - first quartile) / median
-  int64_t n_steps = 0;
   StepCost cost;
+  Timing timing;
 
-  double tokens_per_second() const { return static_cast<double>(n_tokens) / seconds; }
-  double bytes_per_second() const { return static_cast<double>(cost.bytes()) / seconds; }
-  double ops_per_second() const { return cost.ops / seconds; }
+  double tokens_per_second() const { return static_cast<double>(n_tokens) / timing.seconds.value; }
+  double bytes_per_second() const {
+    return static_cast<double>(cost.bytes()) / timing.seconds.value;
+  }
+  double ops_per_second() const { return cost.ops / timing.seconds.value; }
 };
 
 // Measures steps of a model. Contexts are made of random entries instead of a prefill, which costs
 // the same to attend to; token ids are random, so that experts vary.
 class ModelBench {
  public:
-  explicit ModelBench(Model& model);
+  // Both must outlive it.
+  ModelBench(Model& model, RoofMeter& meter);
 
   // Steps of one new token for each of `batch` sequences of `context` tokens.
   ModelRow decode(int64_t context, int64_t batch);
@@ -48,11 +50,13 @@ class ModelBench {
   ModelRow prefill(int64_t n_tokens);
 
  private:
-  ModelRow measure(const std::function<double()>& step, int64_t min_steps, double min_seconds);
+  ModelRow measure(const SlicePlan& plan, const std::function<double()>& step, int64_t context,
+                   int64_t batch);
   StepCost cost_of(const std::vector<int64_t>& expert_runs, int64_t context, int64_t batch) const;
   std::vector<int32_t> random_ids(int64_t n);
 
   Model& model_;
+  RoofMeter& meter_;
   StepCost fixed_;                     // weights that every step reads
   std::vector<int64_t> expert_bytes_;  // of one expert, by layer
   uint64_t n_drawn_ = 0;

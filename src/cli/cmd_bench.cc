@@ -1,36 +1,37 @@
 // `dsv4 bench`: speed of the kernels, or of a model, against the machine's own limits.
-#include "base/error.h"
 #include "base/mapped_file.h"
-#include "bench/kernel_bench.h"
-#include "bench/model_bench.h"
+#include "base/output_file.h"
+#include "cli/bench_report.h"
 #include "cli/commands.h"
 #include "cli/model_options.h"
 #include "kernels/cpu/roofs.h"
 
 #include <CLI/CLI.hpp>
 
-#include <algorithm>
 #include <ctime>
 #include <fstream>
-#include <map>
+#include <functional>
 #include <memory>
+#include <span>
 #include <string>
+#include <vector>
 
-#include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
 namespace dsv4::cli {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using AddRow = std::function<void(const BenchJson& row)>;
 
 struct BenchArgs {
   ModelArgs model;
   std::vector<int64_t> contexts = {0, 1024, 4096, 16384, 65536, 131072};
   std::vector<int64_t> batches = {1, 8};
   std::vector<int64_t> prompts = {512, 2048};
-  std::string compare;
-  bool json = false;
+  std::vector<std::string> replay;
+  std::string label;
+  std::string svg;
+  ReportStyle style;
 };
 
 std::string processor_name() {
@@ -48,180 +49,76 @@ std::string today() {
   return text;
 }
 
-// What tells two rows of the same measurement together.
-std::string key_of(const Json& row) {
-  std::string key;
-  for (const char* member : {"kind", "model", "format", "work", "context", "n_tokens"}) {
-    if (row.contains(member)) key += row[member].dump() + " ";
-  }
-  return key;
+BenchJson roofs_row(const BenchArgs& args, const Roofs& roofs) {
+  return {{"kind", "roof"},
+          {"machine", processor_name()},
+          {"date", today()},
+          {"version", DSV4_VERSION},
+          {"label", args.label},
+          {"isa", args.model.isa},
+          {"threads", args.model.threads},
+          {"pinned", args.model.pin},
+          {"read_gb_s", roofs.read * 1e-9},
+          {"int8_gop_s", roofs.int8 * 1e-9},
+          {"bf16_gop_s", roofs.bf16 * 1e-9},
+          {"f32_gop_s", roofs.f32 * 1e-9}};
 }
 
-// Prints rows as a table, or as JSON lines; beside an earlier run where there is one.
-class Report {
- public:
-  Report(const BenchArgs& args, RoofMeter& meter)
-      : json_(args.json), meter_(meter), roofs_(meter.measure()) {
-    if (args.compare.empty()) return;
-    std::ifstream file(args.compare);
-    if (!file) throw Error(ErrorCode::kNotFound, args.compare, "cannot be read");
-    size_t n_lines = 0;
-    for (std::string line; std::getline(file, line);) {
-      ++n_lines;
-      const Json row = Json::parse(line, nullptr, /*allow_exceptions=*/false);
-      if (!row.is_object()) {
-        throw Error(ErrorCode::kInvalidInput, fmt::format("{}: line {}", args.compare, n_lines),
-                    "expected what dsv4 bench --json printed");
-      }
-      earlier_[key_of(row)] = row;
-    }
-  }
-
-  void print_roofs(const BenchArgs& args) const {
-    const Json row = {{"kind", "roof"},
-                      {"machine", processor_name()},
-                      {"date", today()},
-                      {"version", DSV4_VERSION},
-                      {"isa", args.model.isa},
-                      {"threads", args.model.threads},
-                      {"read_gb_s", roofs_.read * 1e-9},
-                      {"int8_gop_s", roofs_.int8 * 1e-9},
-                      {"bf16_gop_s", roofs_.bf16 * 1e-9},
-                      {"f32_gop_s", roofs_.f32 * 1e-9}};
-    if (json_) return print_line(row);
-    fmt::print("{}, {} threads, {}\n", processor_name(), args.model.threads, args.model.isa);
-    fmt::print("roofs: read {:.1f} GB/s, int8 {:.0f} Gop/s, bf16 {:.0f} Gop/s, f32 {:.0f} Gop/s\n",
-               roofs_.read * 1e-9, roofs_.int8 * 1e-9, roofs_.bf16 * 1e-9, roofs_.f32 * 1e-9);
-  }
-
-  void print_kernel_head() const {
-    if (json_) return;
-    fmt::print("\n{:<9}{:<7}{:>7}{:>11}{:>8}{:>12}{:>8}\n", "weights", "inputs", "tokens", "GB/s",
-               "of read", "Gop/s", "of peak");
-  }
-
-  void print_model_head() const {
-    if (json_) return;
-    fmt::print("\n{:<9}{:>8}{:>7}{:>10}{:>10}{:>8}{:>10}{:>8}{:>9}{:>8}\n", "", "context", "tokens",
-               "ms", "tokens/s", "GB/s", "of read", "Gop/s", "of int8", "spread");
-  }
-
-  // A row's limit is the better one of before and after it.
-  template <typename Run>
-  void add(const Run& run) {
-    const double before = meter_.measure_read();
-    const auto row = run();
-    roofs_.read = std::max(before, meter_.measure_read());
-    print(row);
-  }
-
-  void set_model(const std::string& model) { model_ = model; }
-
- private:
-  void print(const KernelRow& row) const {
-    const double peak = row.int8 ? roofs_.int8 : roofs_.f32;
-    const Json json = {{"kind", "kernel"},
-                       {"format", row.format},
-                       {"inputs", row.int8 ? "int8" : "f32"},
-                       {"n_tokens", row.n_tokens},
-                       {"gb_s", row.bytes_per_second() * 1e-9},
-                       {"share_of_read", row.bytes_per_second() / roofs_.read},
-                       {"gop_s", row.ops_per_second() * 1e-9},
-                       {"share_of_peak", row.ops_per_second() / peak}};
-    if (json_) return print_line(json);
-    fmt::print("{:<9}{:<7}{:>7}{:>11.1f}{:>7.0f}%{:>12.0f}{:>7.0f}%{}\n", row.format,
-               row.int8 ? "int8" : "f32", row.n_tokens, row.bytes_per_second() * 1e-9,
-               100 * row.bytes_per_second() / roofs_.read, row.ops_per_second() * 1e-9,
-               100 * row.ops_per_second() / peak, change(json, "gop_s"));
-  }
-
-  void print(const ModelRow& row) const {
-    Json bytes = {{"state", row.cost.state_bytes}};
-    for (size_t i = 0; i < kTensorClasses; ++i) {
-      if (row.cost.weight_bytes[i] == 0) continue;
-      bytes[std::string(tensor_class_name(static_cast<TensorClass>(i)))] = row.cost.weight_bytes[i];
-    }
-    const Json json = {{"kind", "model"},
-                       {"model", model_},
-                       {"work", row.work},
-                       {"context", row.context},
-                       {"n_tokens", row.n_tokens},
-                       {"seconds", row.seconds},
-                       {"spread", row.spread},
-                       {"steps", row.n_steps},
-                       {"tokens_per_s", row.tokens_per_second()},
-                       {"gb_s", row.bytes_per_second() * 1e-9},
-                       {"share_of_read", row.bytes_per_second() / roofs_.read},
-                       {"gop_s", row.ops_per_second() * 1e-9},
-                       {"share_of_int8", row.ops_per_second() / roofs_.int8},
-                       {"bytes_per_step", bytes}};
-    if (json_) return print_line(json);
-    fmt::print("{:<9}{:>8}{:>7}{:>10.2f}{:>10.1f}{:>8.1f}{:>9.0f}%{:>8.0f}{:>8.0f}%{:>7.1f}%{}\n",
-               row.work, row.context, row.n_tokens, row.seconds * 1e3, row.tokens_per_second(),
-               row.bytes_per_second() * 1e-9, 100 * row.bytes_per_second() / roofs_.read,
-               row.ops_per_second() * 1e-9, 100 * row.ops_per_second() / roofs_.int8,
-               100 * row.spread, change(json, "tokens_per_s"));
-  }
-
-  static void print_line(const Json& row) {
-    fmt::print("{}\n", row.dump());
-    std::fflush(stdout);
-  }
-
-  // How much faster than in the earlier run.
-  std::string change(const Json& row, const char* member) const {
-    const auto found = earlier_.find(key_of(row));
-    if (found == earlier_.end() || !found->second.contains(member)) return "";
-    const double before = found->second[member].get<double>();
-    return fmt::format("   {:+.1f}%", 100 * (row[member].get<double>() / before - 1));
-  }
-
-  bool json_;
-  RoofMeter& meter_;
-  Roofs roofs_;
-  std::string model_;
-  std::map<std::string, Json> earlier_;
-};
-
-void run_kernels(const BenchArgs& args, ThreadPool& pool, Report& report) {
+void run_kernels(const BenchArgs& args, ThreadPool& pool, RoofMeter& meter, const AddRow& add) {
   const auto ops = make_cpu_ops(pool, parse_isa(args.model.isa));
-  report.print_kernel_head();
   for (const KernelCase& kernel : kernel_cases()) {
-    report.add([&] { return bench_kernel(*ops, kernel); });
+    add(to_json(bench_kernel(*ops, meter, kernel)));
   }
 }
 
-void run_model(const BenchArgs& args, Report& report) {
+void run_model(const BenchArgs& args, RoofMeter& meter, const AddRow& add) {
   LoadedModel model(args.model);
   for (const MappedFile& file : model->checkpoint().files()) file.populate();
-  ModelBench bench(*model);
-  report.set_model(args.model.path);
-  report.print_model_head();
+  ModelBench bench(*model, meter);
+  const auto add_row = [&](const ModelRow& row) { add(to_json(row, args.model.path)); };
   for (const int64_t batch : args.batches) {
     for (const int64_t context : args.contexts) {
       if (batch > 1 && context != args.contexts.front()) continue;
       if (context + 2 > model->state_layout().max_tokens) continue;
-      report.add([&] { return bench.decode(context, batch); });
+      add_row(bench.decode(context, batch));
     }
   }
   for (const int64_t n : args.prompts) {
-    if (n < model->state_layout().max_tokens) report.add([&] { return bench.prefill(n); });
+    if (n < model->state_layout().max_tokens) add_row(bench.prefill(n));
   }
 }
 
-void run(BenchArgs args) {
-  ThreadPool pool(args.model.threads);
+void measure(BenchArgs args, const AddRow& add) {
+  ThreadPool pool({.n_threads = args.model.threads, .pin = args.model.pin});
   args.model.threads = pool.n_threads();
   const Isa isa = parse_isa(args.model.isa);
   args.model.isa = isa_name(isa);
   RoofMeter meter(pool, isa);
-  Report report(args, meter);
-  report.print_roofs(args);
+  add(roofs_row(args, meter.measure()));
   if (args.model.path.empty()) {
-    run_kernels(args, pool, report);
+    run_kernels(args, pool, meter, add);
   } else {
-    run_model(args, report);
+    run_model(args, meter, add);
   }
+}
+
+void run(const BenchArgs& args) {
+  BenchReport report(args.style);
+  std::vector<BenchJson> rows;
+  const auto add = [&](const BenchJson& row) {
+    report.add(row);
+    rows.push_back(row);
+  };
+  if (args.replay.empty()) measure(args, add);
+  for (const std::string& path : args.replay) {
+    for (const BenchJson& row : read_bench_rows(path)) add(row);
+  }
+  report.finish();
+  if (args.svg.empty()) return;
+  OutputFile file(args.svg);
+  const std::string svg = roofline_svg(chart_of(rows));
+  file.write(std::as_bytes(std::span(svg)));
+  file.finish();
 }
 
 }  // namespace
@@ -246,17 +143,33 @@ void add_bench(CLI::App& app) {
       ->delimiter(',')
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
       ->capture_default_str();
-  command->add_flag("--json", args->json, "JSON lines: the roofs, then a line for each row");
-  command->add_option("--compare", args->compare, "What an earlier run printed with --json")
+  command->add_option("--label", args->label, "A note for the first line, such as a commit");
+  ReportStyle& style = args->style;
+  CLI::Option* json =
+      command->add_flag("--json", style.json, "JSON lines: the roofs, then a line for each row");
+  command->add_flag("--markdown", style.markdown, "Tables in Markdown")->excludes(json);
+  command->add_flag("--breakdown", style.breakdown, "Bytes of a model's steps by kind of tensor")
+      ->excludes(json);
+  command
+      ->add_option("--compare", style.compare, "Print beside what an earlier run printed as JSON")
+      ->type_name("FILE");
+  command
+      ->add_option("--replay", args->replay,
+                   "Print what runs printed as JSON, instead of measuring")
+      ->type_name("FILE")
+      ->delimiter(',');
+  command->add_option("--svg", args->svg, "Draw the rows below the limits, into this file")
       ->type_name("FILE");
   command->footer(
-      "The roofs are measured with the same threads: reading memory once, around each row, and "
-      "products\n"
-      "from registers. Contexts are random entries instead of a prefill, which cost the same to "
-      "attend "
-      "to.\n"
+      "The roofs are measured with the same threads: reading memory once, and products from\n"
+      "registers. Each row is cut into slices with a measurement of the roofs between them, and a\n"
+      "share is the median over the slices of speed / roof, +- half of the distance of its\n"
+      "quartiles: machines shared with others change from second to second.\n"
+      "Contexts are random entries instead of a prefill, which cost the same to attend to.\n"
       "Weights are read into memory before; experts vary from step to step.\n\n"
-      "Example: dsv4 bench -m flash3-q4k --json > today.jsonl");
+      "Example: dsv4 bench -m flash3-q4k --json > today.jsonl\n"
+      "         dsv4 bench --replay today.jsonl --compare yesterday.jsonl\n"
+      "         dsv4 bench --replay kernels.jsonl,today.jsonl --svg roofline.svg");
   command->callback([args] { run(*args); });
 }
 

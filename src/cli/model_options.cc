@@ -83,6 +83,7 @@ void ModelArgs::add_machine_to(CLI::App& command) {
   command.add_option("--threads", threads, "Threads; 0 is one per core")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
+  command.add_flag("--pin", pin, "Keep each thread on a core of its own");
   command.add_option("--chunk", chunk, "Tokens of a prompt in one forward pass")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 16))
       ->capture_default_str();
@@ -135,7 +136,7 @@ SamplingParams SamplingArgs::get() const {
 }
 
 LoadedModel::LoadedModel(const ModelArgs& args)
-    : pool_(args.threads),
+    : pool_({.n_threads = args.threads, .pin = args.pin}),
       ops_(make_cpu_ops(pool_, parse_isa(args.isa))),
       model_(args.path, *ops_, model_options(args)) {}
 

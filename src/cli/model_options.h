@@ -23,12 +23,13 @@ struct ModelArgs {
   Numerics numerics = Numerics::kFast;
   std::string isa = "auto";
   int threads = 0;      // 0: all cores
+  bool pin = false;     // threads to cores
   int64_t context = 0;  // 0: as config.json says
   int64_t chunk = 512;  // tokens of one forward pass
 
   // --model, --numerics, --context and those of add_machine_to
   void add_to(CLI::App& command);
-  // --isa, --threads, --chunk
+  // --isa, --threads, --pin, --chunk
   void add_machine_to(CLI::App& command);
 };
 

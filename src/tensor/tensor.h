@@ -3,12 +3,12 @@
 #pragma once
 
 #include "base/check.h"
+#include "tensor/memory.h"
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <new>
 #include <span>
 #include <type_traits>
 
@@ -119,8 +119,7 @@ using Vector = View<T, 1>;
 template <typename T>
 using Matrix = View<T, 2>;
 
-// Owns T[shape], aligned for vector instructions. Not initialised: the system supplies zero pages
-// on first touch for large sizes, and users write before they read.
+// Owns T[shape], aligned for vector instructions. Not initialised: users write before they read.
 template <typename T, size_t R>
 class Tensor {
  public:
@@ -128,7 +127,7 @@ class Tensor {
 
   Tensor() = default;
   explicit Tensor(const Shape& shape) : view_(nullptr, shape) {
-    data_.reset(static_cast<T*>(::operator new(bytes(), kAlignment)));
+    data_ = {static_cast<T*>(allocate_memory(bytes())), Free{bytes()}};
     view_ = View<T, R>(data_.get(), shape);
   }
 
@@ -138,12 +137,12 @@ class Tensor {
   View<T, R> first(int64_t n) const { return view_.slice(0, n); }
 
  private:
-  static constexpr std::align_val_t kAlignment{64};
-  struct Delete {
-    void operator()(T* data) const { ::operator delete(data, kAlignment); }
+  struct Free {
+    size_t n_bytes = 0;
+    void operator()(T* data) const { free_memory(data, n_bytes); }
   };
 
-  std::unique_ptr<T, Delete> data_;
+  std::unique_ptr<T, Free> data_;
   View<T, R> view_;
 };
 

@@ -107,6 +107,21 @@ one_line_error "no reference there" 1 "$work/nowhere" quality -m "$mini" --refer
 one_line_error "too long a context" 1 "has a context of 4096 tokens" "$dsv4" eval quality --text "$work/text" -m "$mini" --reference "$mini" --context 5000
 expect "a context without room for a token" 2 "--context" "$dsv4" eval quality --text "$work/text" -m "$mini" --reference "$mini" --context 1
 
+# --- bench
+"$dsv4" bench -m "$mini" --contexts 0 --batches 1 --prompts 16 --label first --json >"$work/run.jsonl" ||
+  fail "bench"
+grep -q '"label":"first"' "$work/run.jsonl" || fail "bench: no label in the first row"
+for member in bytes_per_step share_of_read read_spread ops; do
+  grep -q "\"$member\":" "$work/run.jsonl" || fail "bench: no $member"
+done
+"$dsv4" bench --replay "$work/run.jsonl" --json >"$work/again.jsonl" &&
+  same "replayed rows" "$work/run.jsonl" "$work/again.jsonl"
+expect "bench beside an earlier run" 0 "+0.0% |" \
+  "$dsv4" bench --replay "$work/run.jsonl" --compare "$work/run.jsonl" --markdown --breakdown
+grep -q "routed experts" "$work/out" || fail "bench: no breakdown"
+echo '{"x": 1}' >"$work/no-run.jsonl"
+one_line_error "rows that are none" 1 "no-run.jsonl: line 1" "$dsv4" bench --replay "$work/no-run.jsonl"
+
 # --- what goes wrong
 expect "help" 0 "Usage" "$dsv4" --help
 expect "no command" 2 "subcommand" "$dsv4"

@@ -91,11 +91,10 @@ Int8Block int8_block(const Int8Rows& rows) {
   return {rows.values.data(), rows.scales.data(), rows.sums.data(), rows.values.stride(0)};
 }
 
-ReadAhead first_reads(const ThreadPool::Team& team, const QuantMatrix& w) {
+ReadAhead read_ahead(const QuantMatrix& w, int64_t row) {
   constexpr int64_t kRows = 16;  // what one token takes at a time
-  const auto [begin, end] = team.range(w.rows, kPanelGrain);
-  if (begin >= end) return {};
-  return {w.data + begin * w.row_bytes(), std::min(kRows, end - begin) * w.row_bytes()};
+  if (row >= w.rows) return {};
+  return {w.data + row * w.row_bytes(), std::min(kRows, w.rows - row) * w.row_bytes()};
 }
 
 std::unique_ptr<Ops> make_cpu_ops(ThreadPool& pool, Isa isa) {
@@ -115,24 +114,25 @@ void CpuOps::do_quantize_int8(Matrix<const float> x, const Int8Rows& out) {
   });
 }
 
+// One loop over the panels of all weights, so that nobody waits between them.
 void CpuOps::do_linear_int8(std::span<const Int8Product> products) {
-  constexpr int64_t kWorkWorthAThread = 1 << 18;  // products of numbers
-  int64_t work = 0;
-  for (const Int8Product& p : products) work += p.y.size(0) * p.w.rows * p.w.cols;
-  if (work < kWorkWorthAThread) {
-    for (const auto& [x, w, y] : products) {
-      kernels_.linear_int8(int8_block(x), y.size(0), w, 0, w.rows, {}, y.data(), y.stride(0));
-    }
-    return;
-  }
-  pool_.run_team([&](const ThreadPool::Team& team) {
-    for (size_t i = 0; i < products.size(); ++i) {
+  const auto n_panels = [](const Int8Product& p) {
+    return (p.w.rows + kPanelGrain - 1) / kPanelGrain;
+  };
+  int64_t n = 0;
+  for (const Int8Product& p : products) n += n_panels(p);
+  pool_.parallel_for(n, 1, [&](int64_t begin, int64_t end) {
+    for (size_t i = 0; i < products.size() && end > 0; ++i) {
       const auto& [x, w, y] = products[i];
-      const auto [begin, end] = team.range(w.rows, kPanelGrain);
-      if (begin >= end) continue;
-      const ReadAhead then =
-          i + 1 < products.size() ? first_reads(team, products[i + 1].w) : ReadAhead();
-      kernels_.linear_int8(int8_block(x), y.size(0), w, begin, end, then, y.data(), y.stride(0));
+      const int64_t first = std::max<int64_t>(begin, 0) * kPanelGrain;
+      const int64_t last = std::min(w.rows, end * kPanelGrain);
+      const bool ends = last == w.rows && i + 1 < products.size();
+      const ReadAhead then = ends ? read_ahead(products[i + 1].w, 0) : read_ahead(w, last);
+      if (first < last) {
+        kernels_.linear_int8(int8_block(x), y.size(0), w, first, last, then, y.data(), y.stride(0));
+      }
+      begin -= n_panels(products[i]);
+      end -= n_panels(products[i]);
     }
   });
 }

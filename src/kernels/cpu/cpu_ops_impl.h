@@ -66,8 +66,8 @@ constexpr int64_t kPanelGrain = 64;  // rows of a weight that int8 kernels work 
 
 Int8Block int8_block(const Int8Rows& rows);
 
-// What a thread reads first of a weight whose rows a team divides among itself.
-ReadAhead first_reads(const ThreadPool::Team& team, const QuantMatrix& w);
+// The first rows that a kernel works on when it comes to this row; nothing behind the last one.
+ReadAhead read_ahead(const QuantMatrix& w, int64_t row);
 
 // out[i] = weight * silu(min(gate[i], limit)) * clamp(up[i], -limit, limit); limit 0: no clamp.
 void swiglu_row(const float* gate, const float* up, int64_t n, float limit, float weight,

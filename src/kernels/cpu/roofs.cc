@@ -62,25 +62,21 @@ RoofMeter::RoofMeter(ThreadPool& pool, Isa isa)
 
 RoofMeter::~RoofMeter() { ::munmap(memory_.data(), memory_.size()); }
 
-double RoofMeter::measure_read() {
-  const KernelTable& table = kernel_table(isa_);
-  return best_rate(pool_, 7, [&](int64_t part) {
-    sinks_[static_cast<size_t>(part)] +=
-        table.read_roof(memory_.data() + part * kBytesPerThread, kBytesPerThread);
-    return static_cast<double>(kBytesPerThread);
-  });
-}
-
 Roofs RoofMeter::measure() {
   const KernelTable& table = kernel_table(isa_);
-  constexpr int64_t kRounds = 4'000'000;
+  constexpr int kTries = 3;
+  constexpr int64_t kRounds = 1'000'000;
   const auto rate_of = [&](double (*products)(int64_t, uint32_t*)) {
-    return best_rate(pool_, 3, [&](int64_t part) {
+    return best_rate(pool_, kTries, [&](int64_t part) {
       return products(kRounds, &sinks_[static_cast<size_t>(part)]);
     });
   };
   Roofs roofs;
-  roofs.read = measure_read();
+  roofs.read = best_rate(pool_, kTries, [&](int64_t part) {
+    sinks_[static_cast<size_t>(part)] +=
+        table.read_roof(memory_.data() + part * kBytesPerThread, kBytesPerThread);
+    return static_cast<double>(kBytesPerThread);
+  });
   roofs.int8 = rate_of(table.int8_roof);
   roofs.f32 = rate_of(table.f32_roof);
   if (has_bf16_products()) roofs.bf16 = rate_of(bf16_roof);

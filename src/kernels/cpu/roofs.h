@@ -27,10 +27,9 @@ class RoofMeter {
   RoofMeter(const RoofMeter&) = delete;
   RoofMeter& operator=(const RoofMeter&) = delete;
 
-  // About a second.
+  // Some tens of milliseconds: machines shared with others change from second to second, so this
+  // is for asking again and again.
   Roofs measure();
-  // Reading alone, a tenth of that: machines shared with others change from second to second.
-  double measure_read();
 
  private:
   ThreadPool& pool_;

@@ -1,0 +1,322 @@
+#include "bench/roofline.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <iterator>
+#include <numbers>
+
+#include <fmt/format.h>
+
+namespace dsv4 {
+namespace {
+
+constexpr double kWidth = 1120;
+constexpr double kHeight = 760;
+constexpr double kLeft = 78;
+constexpr double kRight = kWidth - 24;
+constexpr double kTop = 104;
+constexpr double kBottom = kHeight - 62;
+constexpr double kFontSize = 10.5;
+constexpr double kLetterWidth = 5.9;  // of that size, about
+
+struct Style {
+  const char* color;
+  const char* shape;
+};
+constexpr std::array<Style, 6> kStyles = {{{"#1f6fb4", "circle"},
+                                           {"#d9730d", "square"},
+                                           {"#2e8b57", "diamond"},
+                                           {"#b0338a", "triangle"},
+                                           {"#6b4fbb", "circle"},
+                                           {"#8a6d1d", "square"}}};
+
+struct Place {
+  double x = 0;
+  double y = 0;
+};
+
+struct Box {
+  double left, top, right, bottom;
+
+  bool overlaps(const Box& b) const {
+    return left < b.right && b.left < right && top < b.bottom && b.top < bottom;
+  }
+};
+
+std::string escaped(const std::string& text) {
+  std::string out;
+  for (const char c : text) {
+    switch (c) {
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      default:
+        out += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
+    }
+  }
+  return out;
+}
+
+// A logarithmic axis from `low` to `high`, drawn from pixel `from` to pixel `to`.
+struct Axis {
+  double low, high, from, to;
+
+  double at(double value) const {
+    return from + (to - from) * std::log(value / low) / std::log(high / low);
+  }
+};
+
+// The steps 1, 2 and 5 of each decade around [low, high].
+Axis make_axis(double low, double high, double from, double to) {
+  const auto step = [](double value, bool up) {
+    const double decade = std::pow(10, std::floor(std::log10(value)));
+    constexpr std::array<double, 4> kSteps = {1, 2, 5, 10};
+    double best = decade;
+    for (const double s : kSteps) {
+      if (up ? s * decade >= value * 0.999 : s * decade <= value * 1.001) best = s * decade;
+      if (up && best >= value * 0.999) break;
+    }
+    return best;
+  };
+  return {step(low, false), step(high, true), from, to};
+}
+
+class Drawing {
+ public:
+  explicit Drawing(const RooflineChart& chart) : chart_(chart) {
+    for (const RooflinePoint& p : chart.points) {
+      if (p.ops_per_byte > 0 && p.ops_per_second > 0) points_.push_back(&p);
+    }
+    double min_x = 1, max_x = 100, min_y = 1e11, max_y = 1e11;
+    for (const RooflinePoint* p : points_) {
+      min_x = std::min(min_x, p->ops_per_byte), max_x = std::max(max_x, p->ops_per_byte);
+      min_y = std::min(min_y, p->ops_per_second), max_y = std::max(max_y, p->ops_per_second);
+    }
+    max_y = std::max({max_y, chart.high.int8, chart.high.bf16, chart.high.f32});
+    // To the right of where the highest ceiling begins, so that it is seen.
+    if (chart.high.read > 0) max_x = std::max(max_x, 4 * max_y / chart.high.read);
+    x_ = make_axis(min_x / 1.5, max_x * 1.5, kLeft, kRight);
+    y_ = make_axis(min_y / 2, max_y * 1.3, kBottom, kTop);
+  }
+
+  std::string svg() {
+    add("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{0}\" height=\"{1}\" "
+        "viewBox=\"0 0 {0} {1}\" font-family=\"Helvetica, Arial, sans-serif\" "
+        "font-size=\"{2}\">\n<rect width=\"{0}\" height=\"{1}\" fill=\"#ffffff\"/>\n",
+        kWidth, kHeight, kFontSize);
+    text(kLeft, 30, "start", "#1c1c1c", chart_.title, "font-size=\"19\" font-weight=\"bold\"");
+    text(kLeft, 51, "start", "#555555", chart_.subtitle, "font-size=\"12.5\"");
+    draw_grid();
+    draw_roofs(chart_.low, chart_.high, /*dashed=*/true);
+    draw_roofs(chart_.high, chart_.high, /*dashed=*/false);
+    draw_points();
+    draw_legend();
+    add("</svg>\n");
+    return std::move(out_);
+  }
+
+ private:
+  template <typename... Args>
+  void add(fmt::format_string<Args...> format, Args&&... args) {
+    fmt::format_to(std::back_inserter(out_), format, std::forward<Args>(args)...);
+  }
+
+  void line(Place a, Place b, const char* color, double width, const char* more = "") {
+    add("<line x1=\"{:.1f}\" y1=\"{:.1f}\" x2=\"{:.1f}\" y2=\"{:.1f}\" stroke=\"{}\" "
+        "stroke-width=\"{}\"{}/>\n",
+        a.x, a.y, b.x, b.y, color, width, more);
+  }
+
+  void text(double x, double y, const char* anchor, const char* color, const std::string& words,
+            const std::string& more = "") {
+    add("<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"{}\" fill=\"{}\" {}>{}</text>\n", x, y,
+        anchor, color, more, escaped(words));
+  }
+
+  void draw_grid() {
+    for (const bool is_x : {true, false}) {
+      const Axis& axis = is_x ? x_ : y_;
+      const double unit = is_x ? 1 : 1e9;
+      const double first = std::pow(10, std::floor(std::log10(axis.low)));
+      for (double decade = first; decade <= axis.high * 1.001; decade *= 10) {
+        for (const int step : {1, 2, 5}) {
+          const double value = step * decade;
+          if (value < axis.low * 0.999 || value > axis.high * 1.001) continue;
+          const double at = axis.at(value);
+          const char* color = step == 1 ? "#d4d4d4" : "#efefef";
+          const std::string label = fmt::format("{:g}", value / unit);
+          if (is_x) {
+            line({at, kTop}, {at, kBottom}, color, 1);
+            text(at, kBottom + 18, "middle", "#444444", label, "font-size=\"12\"");
+          } else {
+            line({kLeft, at}, {kRight, at}, color, 1);
+            text(kLeft - 8, at + 4, "end", "#444444", label, "font-size=\"12\"");
+          }
+        }
+      }
+    }
+    add("<rect x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" fill=\"none\" stroke=\"#8c8c8c\"/>\n",
+        kLeft, kTop, kRight - kLeft, kBottom - kTop);
+    text((kLeft + kRight) / 2, kHeight - 20, "middle", "#1c1c1c", "operations per byte read",
+         "font-size=\"14\"");
+    const double middle = (kTop + kBottom) / 2;
+    text(22, middle, "middle", "#1c1c1c", "Gop/s",
+         fmt::format("font-size=\"14\" transform=\"rotate(-90 22 {:.1f})\"", middle));
+  }
+
+  // Lines of `roofs`; dashed ones only where they differ from `high`, and without labels.
+  void draw_roofs(const Roofs& roofs, const Roofs& high, bool dashed) {
+    const auto wanted = [&](double Roofs::*which) {
+      return roofs.*which > 0 && (!dashed || roofs.*which < 0.95 * (high.*which));
+    };
+    const char* color = dashed ? "#a9a9a9" : "#3c3c3c";
+    const char* more = dashed ? " stroke-dasharray=\"5 4\"" : "";
+    const double width = dashed ? 1.2 : 2;
+    const double top = std::max({roofs.int8, roofs.bf16, roofs.f32});
+    const double read = roofs.read > 0 ? roofs.read : high.read;
+    if (wanted(&Roofs::read)) {
+      const double from = std::max(x_.low, y_.low / read);
+      const double to = std::min(x_.high, (top > 0 ? top : y_.high) / read);
+      const Place a{x_.at(from), y_.at(from * read)};
+      const Place b{x_.at(to), y_.at(to * read)};
+      line(a, b, color, width, more);
+      if (!dashed) label_slope(a, b, fmt::format("read {:.0f} GB/s", read * 1e-9));
+    }
+    const auto ceiling = [&](double Roofs::*which, const char* name) {
+      if (!wanted(which)) return;
+      const double y = y_.at(roofs.*which);
+      const double from = read > 0 ? std::clamp(roofs.*which / read, x_.low, x_.high) : x_.low;
+      line({x_.at(from), y}, {kRight, y}, color, width, more);
+      if (dashed) return;
+      label_roof({kRight - 6, y - 6}, "end",
+                 fmt::format("{} {:.0f} Gop/s", name, roofs.*which * 1e-9));
+    };
+    ceiling(&Roofs::int8, "int8");
+    ceiling(&Roofs::bf16, "bf16");
+    ceiling(&Roofs::f32, "f32");
+  }
+
+  void label_roof(Place at, const char* anchor, const std::string& words) {
+    text(at.x, at.y, anchor, "#1c1c1c", words, "font-size=\"12.5\" font-weight=\"bold\"");
+    const double width = 7.4 * static_cast<double>(words.size());
+    const double left = std::string(anchor) == "end" ? at.x - width : at.x;
+    taken_.push_back({left, at.y - 12, left + width, at.y + 4});
+  }
+
+  void label_slope(Place a, Place b, const std::string& words) {
+    const Place at{a.x + 0.2 * (b.x - a.x), a.y + 0.2 * (b.y - a.y) - 8};
+    const double angle = std::atan2(b.y - a.y, b.x - a.x) * 180 / std::numbers::pi;
+    text(at.x, at.y, "start", "#1c1c1c", words,
+         fmt::format("font-size=\"12.5\" font-weight=\"bold\" transform=\"rotate({:.1f} {:.1f} "
+                     "{:.1f})\"",
+                     angle, at.x, at.y));
+  }
+
+  const Style& style_of(const std::string& series) {
+    auto found = std::ranges::find(series_, series);
+    if (found == series_.end()) found = series_.insert(series_.end(), series);
+    return kStyles[static_cast<size_t>(found - series_.begin()) % kStyles.size()];
+  }
+
+  void marker(Place at, const Style& style) {
+    const std::string shape = style.shape;
+    constexpr double kR = 4.5;
+    const char* look = "stroke=\"#ffffff\" stroke-width=\"0.8\"";
+    if (shape == "circle") {
+      add("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"{}\" fill=\"{}\" {}/>\n", at.x, at.y, kR,
+          style.color, look);
+      return;
+    }
+    std::vector<Place> corners = {{-4, -4}, {4, -4}, {4, 4}, {-4, 4}};
+    if (shape == "diamond") corners = {{0, -5.5}, {5.5, 0}, {0, 5.5}, {-5.5, 0}};
+    if (shape == "triangle") corners = {{0, -5.5}, {5, 4}, {-5, 4}};
+    std::string list;
+    for (const Place& c : corners) list += fmt::format("{:.1f},{:.1f} ", at.x + c.x, at.y + c.y);
+    list.pop_back();
+    add("<polygon points=\"{}\" fill=\"{}\" {}/>\n", list, style.color, look);
+  }
+
+  void draw_points() {
+    constexpr double kHalf = 6;
+    std::vector<Place> places;
+    for (const RooflinePoint* p : points_) {
+      places.push_back({x_.at(p->ops_per_byte), y_.at(p->ops_per_second)});
+      const Place& at = places.back();
+      taken_.push_back({at.x - kHalf, at.y - kHalf, at.x + kHalf, at.y + kHalf});
+    }
+    for (size_t i = 0; i < points_.size(); ++i) {
+      draw_label(places[i], points_[i]->label, style_of(points_[i]->series).color);
+    }
+    for (size_t i = 0; i < points_.size(); ++i) marker(places[i], style_of(points_[i]->series));
+  }
+
+  // At the nearest free place around the point, with a thin line to it where that is far.
+  void draw_label(Place point, const std::string& label, const char* color) {
+    const double width = kLetterWidth * static_cast<double>(label.size()) + 3;
+    Box box{point.x + 7, point.y - 5, point.x + 7 + width, point.y + 6};
+    const Box first = box;
+    const auto is_free = [&](const Box& b) {
+      if (b.left < kLeft + 2 || b.right > kRight - 2 || b.top < kTop + 2 || b.bottom > kBottom - 2)
+        return false;
+      return std::ranges::none_of(taken_, [&](const Box& other) { return b.overlaps(other); });
+    };
+    bool found = is_free(box);
+    for (double radius = 12; !found && radius < 170; radius += 6) {
+      constexpr int kAngles = 24;
+      for (int i = 0; !found && i < kAngles; ++i) {
+        const double angle = 2 * std::numbers::pi * i / kAngles;
+        const double dx = std::cos(angle) * (radius + width / 2);
+        const double dy = std::sin(angle) * radius;
+        box = {point.x + dx - width / 2, point.y + dy - 5.5, point.x + dx + width / 2,
+               point.y + dy + 5.5};
+        found = is_free(box);
+      }
+    }
+    if (!found) box = first;
+    taken_.push_back(box);
+    const Place nearest{std::clamp(point.x, box.left, box.right),
+                        std::clamp(point.y, box.top, box.bottom)};
+    if (std::hypot(nearest.x - point.x, nearest.y - point.y) > 11) {
+      line(point, nearest, color, 0.6, " stroke-opacity=\"0.55\"");
+    }
+    text((box.left + box.right) / 2, box.bottom - 2, "middle", color, label);
+  }
+
+  void draw_legend() {
+    double x = kLeft + 6;
+    for (const std::string& series : series_) {
+      marker({x, 78}, style_of(series));
+      text(x + 11, 82, "start", "#1c1c1c", series, "font-size=\"12.5\"");
+      x += 36 + 7.0 * static_cast<double>(series.size());
+    }
+    line({x, 78}, {x + 24, 78}, "#3c3c3c", 2);
+    text(x + 30, 82, "start", "#1c1c1c", "limit, at its best", "font-size=\"12.5\"");
+    x += 160;
+    line({x, 78}, {x + 24, 78}, "#a9a9a9", 1.2, " stroke-dasharray=\"5 4\"");
+    text(x + 30, 82, "start", "#1c1c1c", "at its lowest in the run", "font-size=\"12.5\"");
+  }
+
+  const RooflineChart& chart_;
+  std::vector<const RooflinePoint*> points_;
+  Axis x_{};
+  Axis y_{};
+  std::vector<std::string> series_;
+  std::vector<Box> taken_;  // by markers and labels
+  std::string out_;
+};
+
+}  // namespace
+
+std::string roofline_svg(const RooflineChart& chart) { return Drawing(chart).svg(); }
+
+}  // namespace dsv4

@@ -1,0 +1,64 @@
+#include "bench/timing.h"
+
+#include <algorithm>
+
+namespace dsv4 {
+namespace {
+
+Roofs higher(const Roofs& a, const Roofs& b) {
+  return {.read = std::max(a.read, b.read),
+          .int8 = std::max(a.int8, b.int8),
+          .f32 = std::max(a.f32, b.f32),
+          .bf16 = std::max(a.bf16, b.bf16)};
+}
+
+}  // namespace
+
+Median median(std::vector<double> values) {
+  if (values.empty()) return {};
+  std::ranges::sort(values);
+  const auto quantile = [&](double q) {  // between two values where q falls between them
+    const double at = q * static_cast<double>(values.size() - 1);
+    const auto i = static_cast<size_t>(at);
+    const double next = values[std::min(i + 1, values.size() - 1)];
+    return values[i] + (at - static_cast<double>(i)) * (next - values[i]);
+  };
+  const double middle = quantile(0.5);
+  return {middle, middle > 0 ? (quantile(0.75) - quantile(0.25)) / middle : 0};
+}
+
+double Timing::roof(double Roofs::*which) const {
+  std::vector<double> values;
+  for (const Slice& slice : slices) values.push_back(slice.roofs.*which);
+  return median(std::move(values)).value;
+}
+
+Median Timing::share(double work, double Roofs::*which) const {
+  std::vector<double> values;
+  for (const Slice& slice : slices) values.push_back(work / slice.seconds / (slice.roofs.*which));
+  return median(std::move(values));
+}
+
+Timing measure_slices(const SlicePlan& plan, const std::function<Roofs()>& roofs,
+                      const std::function<double()>& step) {
+  Timing timing;
+  std::vector<double> all_times;
+  Roofs before = roofs();
+  for (int i = 0; i < plan.n_slices; ++i) {
+    std::vector<double> times;
+    double sum = 0;
+    do {
+      times.push_back(step());
+      sum += times.back();
+    } while (sum < plan.min_seconds);
+    all_times.insert(all_times.end(), times.begin(), times.end());
+    const Roofs after = roofs();
+    timing.slices.push_back({median(std::move(times)).value, higher(before, after)});
+    before = after;
+  }
+  timing.n_steps = std::ssize(all_times);
+  timing.seconds = median(std::move(all_times));
+  return timing;
+}
+
+}  // namespace dsv4

@@ -1,0 +1,47 @@
+// Times of steps between measurements of the machine's roofs. A machine shared with others is
+// twice as fast in one second as in the next, so a step is held against the roofs around it.
+#pragma once
+
+#include "kernels/cpu/roofs.h"
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+namespace dsv4 {
+
+// Some steps and the roofs of just before or just after, whichever is the higher.
+struct Slice {
+  double seconds = 0;  // of one step, the median
+  Roofs roofs;
+};
+
+// Spread is (third quartile - first quartile) / median.
+struct Median {
+  double value = 0;
+  double spread = 0;
+};
+
+Median median(std::vector<double> values);
+
+struct Timing {
+  Median seconds;  // of one step
+  int64_t n_steps = 0;
+  std::vector<Slice> slices;
+
+  // Median of a roof over the slices.
+  double roof(double Roofs::*which) const;
+  // What share of a roof steps reach that do so much work, by slice.
+  Median share(double work, double Roofs::*which) const;
+};
+
+struct SlicePlan {
+  int n_slices = 0;
+  double min_seconds = 0;  // of a slice, which has one step at least
+};
+
+// Runs slices of step(), which returns its time, between calls of roofs().
+Timing measure_slices(const SlicePlan& plan, const std::function<Roofs()>& roofs,
+                      const std::function<double()>& step);
+
+}  // namespace dsv4
