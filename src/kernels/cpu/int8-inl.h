@@ -332,9 +332,9 @@ struct TokenSink {
 };
 
 // Up to n_rows rows of weights from `row` on, or what is read after row_end, in n_steps steps.
-DSV4_INLINE Prefetcher weights_after(const QuantMatrix& w, int64_t row, int64_t row_end,
-                                     int64_t n_rows, ReadAhead then, int64_t n_steps) {
-  const int64_t row_bytes = w.row_bytes();
+DSV4_INLINE Prefetcher weights_after(const QuantMatrix& w, int64_t row_bytes, int64_t row,
+                                     int64_t row_end, int64_t n_rows, ReadAhead then,
+                                     int64_t n_steps) {
   const bool more = row < row_end;
   const int64_t bytes = more ? smaller(n_rows, row_end - row) * row_bytes : then.bytes;
   return {more ? w.data + row * row_bytes : then.data, (bytes + n_steps - 1) / n_steps};
@@ -359,7 +359,7 @@ static void linear_int8_few(const Int8Block& x, int64_t n, const QuantMatrix& w,
     const RowSet rows(w, row_bytes, row);
     const int64_t next = row + kLanes;
     TokenSink<Format, kTokens> sink(
-        x, n, weights_after(w, next, row_end, kLanes, then, w.cols / Format::kGroup));
+        x, n, weights_after(w, row_bytes, next, row_end, kLanes, then, w.cols / Format::kGroup));
     Prefetcher scales = scales_after(w, next, row_end, kLanes, n_panels);
     for (int64_t col = 0; col < w.cols; col += kPanelCols) {
       const int64_t n_cols = smaller(kPanelCols, w.cols - col);
@@ -385,7 +385,8 @@ static void linear_int8_many(const Int8Block& x, int64_t n, const QuantMatrix& w
     const int64_t n_rows = smaller(kPanelRows, row_end - row);
     const int64_t n_tiles = (n_rows + kTileRows - 1) / kTileRows;
     const int64_t n_tile_groups = n_tiles * ((n + 1) / kTileTokens) * (w.cols / Format::kGroup);
-    Prefetcher weights = weights_after(w, row + n_rows, row_end, kPanelRows, then, n_tile_groups);
+    Prefetcher weights =
+        weights_after(w, row_bytes, row + n_rows, row_end, kPanelRows, then, n_tile_groups);
     Prefetcher scales = scales_after(w, row + n_rows, row_end, kPanelRows, n_panels);
     for (int64_t col = 0; col < w.cols; col += kPanelCols) {
       const int64_t n_cols = smaller(kPanelCols, w.cols - col);
