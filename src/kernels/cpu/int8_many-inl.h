@@ -1,0 +1,177 @@
+// Products of many tokens with int8 activations: weights are unpacked into panels, which tiles of
+// tokens are multiplied with.
+#pragma once
+
+#include "kernels/cpu/int8_read-inl.h"
+
+namespace dsv4 {
+namespace {
+
+// A panel: unpacked weights that all tokens use.
+constexpr int64_t kPanelRows = 64;
+
+struct Panel {
+  alignas(64) uint8_t quads[kPanelCols / 4][kPanelRows * 4];
+  alignas(64) float scales[kPanelCols / 16][kPanelRows];
+  alignas(64) float minima[kPanelCols / 16][kPanelRows];
+};
+
+// Registers of rows x tokens of a tile whose sums, as integers and as floats, stay in registers.
+// More rows than tokens: four bytes of a token in all lanes cost more to load than a register of
+// weights (docs/performance.md).
+constexpr int kTileVectors = kLanes == 16 ? 4 : 2;
+constexpr int kTileTokens = 2;
+
+// kTokens tokens times kTileVectors registers of rows of a panel, added to y.
+template <typename Format, int kTokens>
+DSV4_INLINE void multiply_tile(const Panel& panel, int64_t place, int64_t col, int64_t n_cols,
+                               const Int8Block& x, int64_t token, float* y, int64_t y_stride,
+                               int64_t n_rows, Prefetcher& prefetcher) {
+  constexpr int kVectors = kTileVectors;
+  constexpr int64_t kQuads = Format::kGroup / 4;
+  F32 totals[kTokens][kVectors] = {};
+  const bool whole = n_rows >= kVectors * kLanes;
+  if (col > 0) {
+    for (int t = 0; t < kTokens; ++t) {
+      for (int v = 0; v < kVectors; ++v) {
+        const float* from = y + t * y_stride + v * kLanes;
+        totals[t][v] = whole ? load(from) : load_partial(from, n_rows - v * kLanes);
+      }
+    }
+  }
+  const int8_t* values = x.values + token * x.stride + col;
+  const float* scales = x.scales + token * (x.stride / kInt8Block) + col / kInt8Block;
+  const GroupSums<Format, kTokens> sums(x, token, kTokens, col, n_cols);
+  for (int64_t g = 0; g < n_cols / Format::kGroup; ++g) {
+    prefetcher.advance();
+    I32 dots[kTokens][kVectors] = {};
+    const uint8_t* weights = &panel.quads[g * kQuads][place * 4];
+    const int8_t* group_values = values + g * Format::kGroup;
+#pragma GCC unroll 8
+    for (int64_t q = 0; q < kQuads; ++q) {
+      U32 w[kVectors];
+#pragma GCC unroll 4
+      for (int64_t v = 0; v < kVectors; ++v) {
+        std::memcpy(&w[v], weights + (q * kPanelRows + v * kLanes) * 4, sizeof(U32));
+        keep_in_register(w[v]);
+      }
+#pragma GCC unroll 2
+      for (int t = 0; t < kTokens; ++t) {
+        int32_t four;
+        std::memcpy(&four, group_values + t * x.stride + q * 4, sizeof(four));
+        const I32 b = I32{} + four;
+#pragma GCC unroll 4
+        for (int v = 0; v < kVectors; ++v) {
+          dots[t][v] = dot_bytes<Format::kLargest>(dots[t][v], w[v], b);
+        }
+      }
+    }
+#pragma GCC unroll 2
+    for (int t = 0; t < kTokens; ++t) {
+      const float x_scale = scales[t * (x.stride / kInt8Block) + g * Format::kGroup / kInt8Block];
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; ++v) {
+        const F32 scale = load(&panel.scales[g][place + v * kLanes]) * x_scale;
+        I32 dot = dots[t][v];
+        if constexpr (Format::kOffset != 0) dot -= sums.offsets[t][g];
+        totals[t][v] = fma(to_float(dot), scale, totals[t][v]);
+        if constexpr (Format::kHasMinimum) {
+          const F32 sum = F32{} + sums.minima[t][g];
+          totals[t][v] = fma(load(&panel.minima[g][place + v * kLanes]), sum, totals[t][v]);
+        }
+      }
+    }
+  }
+  for (int t = 0; t < kTokens; ++t) {
+    for (int v = 0; v < kVectors; ++v) {
+      float* to = y + t * y_stride + v * kLanes;
+      if (whole) {
+        store(to, totals[t][v]);
+      } else {
+        store_partial(to, totals[t][v], n_rows - v * kLanes);
+      }
+    }
+  }
+}
+
+// Asks for what the next tile reads: its lines lie a token apart, which the processor does not
+// foresee.
+DSV4_INLINE void prefetch_token(const Int8Block& x, int64_t token, int64_t col, int64_t n_cols,
+                                const float* y) {
+  const int8_t* values = x.values + token * x.stride + col;
+  for (int64_t byte = 0; byte < n_cols; byte += 64) __builtin_prefetch(values + byte);
+  __builtin_prefetch(x.scales + (token * x.stride + col) / kInt8Block);
+  __builtin_prefetch(x.sums + (token * x.stride + col) / kSumCols);
+  for (int64_t row = 0; row < kTileVectors * kLanes; row += 16) __builtin_prefetch(y + row, 1);
+}
+
+// All tokens times a panel.
+template <typename Format>
+static void multiply_panel(const Panel& panel, int64_t n_rows, int64_t col, int64_t n_cols,
+                           const Int8Block& x, int64_t n, float* y, int64_t y_stride,
+                           Prefetcher& weights) {
+  for (int64_t place = 0; place < n_rows; place += kTileVectors * kLanes) {
+    int64_t t = 0;
+    for (; t + kTileTokens <= n; t += kTileTokens) {
+      for (int64_t next = t + kTileTokens; next < smaller(n, t + 2 * kTileTokens); ++next)
+        prefetch_token(x, next, col, n_cols, y + next * y_stride + place);
+      multiply_tile<Format, kTileTokens>(panel, place, col, n_cols, x, t, y + t * y_stride + place,
+                                         y_stride, n_rows - place, weights);
+    }
+    if (t < n) {
+      multiply_tile<Format, 1>(panel, place, col, n_cols, x, t, y + t * y_stride + place, y_stride,
+                               n_rows - place, weights);
+    }
+  }
+}
+
+// Takes unpacked weights into a panel.
+template <typename Format>
+struct PanelSink {
+  static constexpr int64_t kQuads = Format::kGroup / 4;
+
+  Panel& panel;
+  int64_t place;  // of the first lane
+
+  DSV4_INLINE_MEMBER void put(int64_t group, const U32 (&quads)[kQuads], F32 scale) {
+#pragma GCC unroll 8
+    for (int64_t q = 0; q < kQuads; ++q) {
+      std::memcpy(&panel.quads[group * kQuads + q][place * 4], &quads[q], sizeof(U32));
+    }
+    store(&panel.scales[group][place], scale);
+  }
+  DSV4_INLINE_MEMBER void put(int64_t group, const U32 (&quads)[kQuads], F32 scale, F32 minimum) {
+    put(group, quads, scale);
+    store(&panel.minima[group][place], minimum);
+  }
+};
+
+// Any number of tokens: panel by panel.
+template <typename Format>
+static void linear_int8_many(const Int8Block& x, int64_t n, const QuantMatrix& w, int64_t row_begin,
+                             int64_t row_end, ReadAhead then, float* y, int64_t y_stride) {
+  constexpr int64_t kTileRows = kTileVectors * kLanes;
+  Panel panel;
+  const int64_t row_bytes = w.row_bytes();
+  const int64_t n_panels = (w.cols + kPanelCols - 1) / kPanelCols;
+  for (int64_t row = row_begin; row < row_end; row += kPanelRows) {
+    const int64_t n_rows = smaller(kPanelRows, row_end - row);
+    const int64_t n_tiles = (n_rows + kTileRows - 1) / kTileRows;
+    const int64_t n_tile_groups = n_tiles * ((n + 1) / kTileTokens) * (w.cols / Format::kGroup);
+    Prefetcher weights =
+        weights_after(w, row_bytes, row + n_rows, row_end, kPanelRows, then, n_tile_groups);
+    Prefetcher scales = scales_after(w, row + n_rows, row_end, kPanelRows, n_panels);
+    for (int64_t col = 0; col < w.cols; col += kPanelCols) {
+      const int64_t n_cols = smaller(kPanelCols, w.cols - col);
+      scales.advance();
+      for (int64_t place = 0; place < n_tiles * kTileRows; place += kLanes) {
+        PanelSink<Format> sink{panel, place};
+        Format::unpack(w, RowSet(w, row_bytes, row + place), col, n_cols, sink);
+      }
+      multiply_panel<Format>(panel, n_rows, col, n_cols, x, n, y + row, y_stride, weights);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace dsv4
