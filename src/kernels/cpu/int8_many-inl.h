@@ -21,21 +21,22 @@ struct Panel {
 // weights (docs/performance.md).
 constexpr int kTileVectors = kLanes == 16 ? 4 : 2;
 constexpr int kTileTokens = 2;
+constexpr int64_t kRowsOfTile = kTileVectors * kLanes;
 
-// kTokens tokens times kTileVectors registers of rows of a panel, added to y.
+constexpr int64_t kManyTokens = 512;  // whose inputs and sums stay in the second cache
+
+// kTokens tokens times kRowsOfTile rows of a panel from `place` on, added to sums.
 template <typename Format, int kTokens>
 DSV4_INLINE void multiply_tile(const Panel& panel, int64_t place, int64_t col, int64_t n_cols,
-                               const Int8Block& x, int64_t token, float* y, int64_t y_stride,
-                               int64_t n_rows, Prefetcher& prefetcher) {
+                               const Int8Block& x, int64_t token, float (*row_sums)[kPanelRows],
+                               Prefetcher& prefetcher) {
   constexpr int kVectors = kTileVectors;
   constexpr int64_t kQuads = Format::kGroup / 4;
   F32 totals[kTokens][kVectors] = {};
-  const bool whole = n_rows >= kVectors * kLanes;
   if (col > 0) {
     for (int t = 0; t < kTokens; ++t) {
       for (int v = 0; v < kVectors; ++v) {
-        const float* from = y + t * y_stride + v * kLanes;
-        totals[t][v] = whole ? load(from) : load_partial(from, n_rows - v * kLanes);
+        totals[t][v] = load(&row_sums[token + t][place + v * kLanes]);
       }
     }
   }
@@ -84,44 +85,34 @@ DSV4_INLINE void multiply_tile(const Panel& panel, int64_t place, int64_t col, i
   }
   for (int t = 0; t < kTokens; ++t) {
     for (int v = 0; v < kVectors; ++v) {
-      float* to = y + t * y_stride + v * kLanes;
-      if (whole) {
-        store(to, totals[t][v]);
-      } else {
-        store_partial(to, totals[t][v], n_rows - v * kLanes);
-      }
+      store(&row_sums[token + t][place + v * kLanes], totals[t][v]);
     }
   }
 }
 
 // Asks for what the next tile reads: its lines lie a token apart, which the processor does not
 // foresee.
-DSV4_INLINE void prefetch_token(const Int8Block& x, int64_t token, int64_t col, int64_t n_cols,
-                                const float* y) {
-  const int8_t* values = x.values + token * x.stride + col;
-  for (int64_t byte = 0; byte < n_cols; byte += 64) __builtin_prefetch(values + byte);
-  __builtin_prefetch(x.scales + (token * x.stride + col) / kInt8Block);
-  __builtin_prefetch(x.sums + (token * x.stride + col) / kSumCols);
-  for (int64_t row = 0; row < kTileVectors * kLanes; row += 16) __builtin_prefetch(y + row, 1);
+DSV4_INLINE void prefetch_token(const Int8Block& x, int64_t token, int64_t col, int64_t n_cols) {
+  const int64_t first = token * x.stride + col;
+  for (int64_t byte = 0; byte < n_cols; byte += 64) __builtin_prefetch(x.values + first + byte);
+  __builtin_prefetch(x.scales + first / kInt8Block);
+  __builtin_prefetch(x.sums + first / kSumCols);
 }
 
 // All tokens times a panel.
 template <typename Format>
-static void multiply_panel(const Panel& panel, int64_t n_rows, int64_t col, int64_t n_cols,
-                           const Int8Block& x, int64_t n, float* y, int64_t y_stride,
+static void multiply_panel(const Panel& panel, int64_t n_tiles, int64_t col, int64_t n_cols,
+                           const Int8Block& x, int64_t n, float (*row_sums)[kPanelRows],
                            Prefetcher& weights) {
-  for (int64_t place = 0; place < n_rows; place += kTileVectors * kLanes) {
+  for (int64_t place = 0; place < n_tiles * kRowsOfTile; place += kRowsOfTile) {
     int64_t t = 0;
     for (; t + kTileTokens <= n; t += kTileTokens) {
-      for (int64_t next = t + kTileTokens; next < smaller(n, t + 2 * kTileTokens); ++next)
-        prefetch_token(x, next, col, n_cols, y + next * y_stride + place);
-      multiply_tile<Format, kTileTokens>(panel, place, col, n_cols, x, t, y + t * y_stride + place,
-                                         y_stride, n_rows - place, weights);
+      for (int64_t next = t + kTileTokens; next < smaller(n, t + 2 * kTileTokens); ++next) {
+        prefetch_token(x, next, col, n_cols);
+      }
+      multiply_tile<Format, kTileTokens>(panel, place, col, n_cols, x, t, row_sums, weights);
     }
-    if (t < n) {
-      multiply_tile<Format, 1>(panel, place, col, n_cols, x, t, y + t * y_stride + place, y_stride,
-                               n_rows - place, weights);
-    }
+    if (t < n) multiply_tile<Format, 1>(panel, place, col, n_cols, x, t, row_sums, weights);
   }
 }
 
@@ -146,30 +137,46 @@ struct PanelSink {
   }
 };
 
-// Any number of tokens: panel by panel.
+// Up to kManyTokens tokens: panel by panel. Sums of a panel are kept together while the columns
+// pass by: rows of y can lie so far apart that they share a few places of the cache.
 template <typename Format>
-static void linear_int8_many(const Int8Block& x, int64_t n, const QuantMatrix& w, int64_t row_begin,
-                             int64_t row_end, ReadAhead then, float* y, int64_t y_stride) {
-  constexpr int64_t kTileRows = kTileVectors * kLanes;
+static void linear_int8_panels(const Int8Block& x, int64_t n, const QuantMatrix& w,
+                               int64_t row_begin, int64_t row_end, ReadAhead then, float* y,
+                               int64_t y_stride) {
   Panel panel;
+  alignas(64) float sums[kManyTokens][kPanelRows];
   const int64_t row_bytes = w.row_bytes();
   const int64_t n_panels = (w.cols + kPanelCols - 1) / kPanelCols;
   for (int64_t row = row_begin; row < row_end; row += kPanelRows) {
     const int64_t n_rows = smaller(kPanelRows, row_end - row);
-    const int64_t n_tiles = (n_rows + kTileRows - 1) / kTileRows;
+    const int64_t next = row + n_rows;
+    const int64_t n_tiles = (n_rows + kRowsOfTile - 1) / kRowsOfTile;
     const int64_t n_tile_groups = n_tiles * ((n + 1) / kTileTokens) * (w.cols / Format::kGroup);
     Prefetcher weights =
-        weights_after(w, row_bytes, row + n_rows, row_end, kPanelRows, then, n_tile_groups);
-    Prefetcher scales = scales_after(w, row + n_rows, row_end, kPanelRows, n_panels);
+        weights_after(w, row_bytes, next, row_end, kPanelRows, then, n_tile_groups);
+    Prefetcher scales = scales_after(w, next, row_end, kPanelRows, n_panels);
     for (int64_t col = 0; col < w.cols; col += kPanelCols) {
       const int64_t n_cols = smaller(kPanelCols, w.cols - col);
       scales.advance();
-      for (int64_t place = 0; place < n_tiles * kTileRows; place += kLanes) {
+      for (int64_t place = 0; place < n_tiles * kRowsOfTile; place += kLanes) {
         PanelSink<Format> sink{panel, place};
         Format::unpack(w, RowSet(w, row_bytes, row + place), col, n_cols, sink);
       }
-      multiply_panel<Format>(panel, n_rows, col, n_cols, x, n, y + row, y_stride, weights);
+      multiply_panel<Format>(panel, n_tiles, col, n_cols, x, n, sums, weights);
     }
+    for (int64_t t = 0; t < n; ++t) std::memcpy(y + t * y_stride + row, sums[t], n_rows * 4);
+  }
+}
+
+// Any number of tokens.
+template <typename Format>
+static void linear_int8_many(const Int8Block& x, int64_t n, const QuantMatrix& w, int64_t row_begin,
+                             int64_t row_end, ReadAhead then, float* y, int64_t y_stride) {
+  for (int64_t t = 0; t < n; t += kManyTokens) {
+    const Int8Block block{x.values + t * x.stride, x.scales + t * (x.stride / kInt8Block),
+                          x.sums + t * (x.stride / kSumCols), x.stride};
+    linear_int8_panels<Format>(block, smaller(kManyTokens, n - t), w, row_begin, row_end, then,
+                               y + t * y_stride, y_stride);
   }
 }
 
