@@ -90,16 +90,16 @@ ThreadPool::ThreadPool(const ThreadOptions& options) {
     n_threads = cores.empty() ? static_cast<int>(std::thread::hardware_concurrency())
                               : static_cast<int>(cores.size());
   }
-  n_threads = std::max(n_threads, 1);
+  n_threads_ = std::max(n_threads, 1);  // workers look at it as soon as they start
   if (options.pin && cores.empty()) {
     throw Error(ErrorCode::kUnsupported, "--pin", "the system does not tell the allowed cores");
   }
   const auto core_of = [&](int part) {
     return options.pin ? cores[static_cast<size_t>(part) % cores.size()] : -1;
   };
-  parts_ = std::make_unique<Part[]>(static_cast<size_t>(n_threads));
-  workers_.reserve(static_cast<size_t>(n_threads) - 1);
-  for (int part = 1; part < n_threads; ++part) {
+  parts_ = std::make_unique<Part[]>(static_cast<size_t>(n_threads_));
+  workers_.reserve(static_cast<size_t>(n_threads_) - 1);
+  for (int part = 1; part < n_threads_; ++part) {
     workers_.emplace_back([this, part, core = core_of(part)] { worker(part, core); });
   }
   if (!options.pin) return;
@@ -191,11 +191,9 @@ void ThreadPool::wait_for_news(uint32_t seen) {
     if (news_.load(std::memory_order_acquire) != seen) return;
     pause_briefly();
   }
-  while (news_.load(std::memory_order_acquire) == seen) {
-    n_asleep_.fetch_add(1, std::memory_order_seq_cst);
-    futex_wait(news_, seen);
-    n_asleep_.fetch_sub(1, std::memory_order_relaxed);
-  }
+  n_asleep_.fetch_add(1, std::memory_order_seq_cst);
+  while (news_.load(std::memory_order_seq_cst) == seen) futex_wait(news_, seen);
+  n_asleep_.fetch_sub(1, std::memory_order_relaxed);
 }
 
 void ThreadPool::worker(int part, int core) {

@@ -40,7 +40,7 @@ class ThreadPool {
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
-  int n_threads() const { return static_cast<int>(workers_.size()) + 1; }
+  int n_threads() const { return n_threads_; }
 
   // Calls body(begin, end) for ranges that cover [0, n), a few per thread. Returns when all are
   // done. The body must not throw.
@@ -77,6 +77,8 @@ class ThreadPool {
   void start_loop();
   void announce();
   void wait_for_news(uint32_t seen);
+
+  int n_threads_ = 1;
 
   // Written while no chunk is left, read by those who have taken one.
   Job job_;

@@ -20,6 +20,13 @@ constexpr double kBottom = kHeight - 62;
 constexpr double kFontSize = 10.5;
 constexpr double kLetterWidth = 5.9;  // of that size, about
 
+// Letters stay readable where they cross a line.
+constexpr const char* kHalo = "paint-order=\"stroke\" stroke=\"#ffffff\" stroke-width=\"2.5\"";
+constexpr const char* kBold =
+    "font-size=\"12.5\" font-weight=\"bold\" paint-order=\"stroke\" stroke=\"#ffffff\" "
+    "stroke-width=\"3\"";
+constexpr double kBoldWidth = 7.9;  // of a letter, about
+
 struct Style {
   const char* color;
   const char* shape;
@@ -107,6 +114,12 @@ class Drawing {
     if (chart.high.read > 0) max_x = std::max(max_x, 4 * max_y / chart.high.read);
     x_ = make_axis(min_x / 1.5, max_x * 1.5, kLeft, kRight);
     y_ = make_axis(min_y / 2, max_y * 1.3, kBottom, kTop);
+    constexpr double kHalf = 6;
+    for (const RooflinePoint* p : points_) {
+      const Place at{x_.at(p->ops_per_byte), y_.at(p->ops_per_second)};
+      places_.push_back(at);
+      taken_.push_back({at.x - kHalf, at.y - kHalf, at.x + kHalf, at.y + kHalf});
+    }
   }
 
   std::string svg() {
@@ -198,28 +211,39 @@ class Drawing {
       const double from = read > 0 ? std::clamp(roofs.*which / read, x_.low, x_.high) : x_.low;
       line({x_.at(from), y}, {kRight, y}, color, width, more);
       if (dashed) return;
-      label_roof({kRight - 6, y - 6}, "end",
-                 fmt::format("{} {:.0f} Gop/s", name, roofs.*which * 1e-9));
+      label_ceiling(y, fmt::format("{} {:.0f} Gop/s", name, roofs.*which * 1e-9));
     };
     ceiling(&Roofs::int8, "int8");
     ceiling(&Roofs::bf16, "bf16");
     ceiling(&Roofs::f32, "f32");
   }
 
-  void label_roof(Place at, const char* anchor, const std::string& words) {
-    text(at.x, at.y, anchor, "#1c1c1c", words, "font-size=\"12.5\" font-weight=\"bold\"");
-    const double width = 7.4 * static_cast<double>(words.size());
-    const double left = std::string(anchor) == "end" ? at.x - width : at.x;
-    taken_.push_back({left, at.y - 12, left + width, at.y + 4});
+  bool is_free(const Box& box) const {
+    return std::ranges::none_of(taken_, [&](const Box& other) { return box.overlaps(other); });
   }
 
+  // Above a ceiling, as far to the right as there is room.
+  void label_ceiling(double y, const std::string& words) {
+    const double width = kBoldWidth * static_cast<double>(words.size());
+    Box box{kRight - 6 - width, y - 18, kRight - 6, y - 2};
+    while (!is_free(box) && box.left > (kLeft + kRight) / 2) box.left -= 8, box.right -= 8;
+    if (!is_free(box)) box.left = kRight - 6 - width, box.right = kRight - 6;
+    text(box.right, y - 6, "end", "#1c1c1c", words, kBold);
+    taken_.push_back(box);
+  }
+
+  // Along the slope, above it.
   void label_slope(Place a, Place b, const std::string& words) {
-    const Place at{a.x + 0.2 * (b.x - a.x), a.y + 0.2 * (b.y - a.y) - 8};
+    const double length = std::hypot(b.x - a.x, b.y - a.y);
+    const Place along{(b.x - a.x) / length, (b.y - a.y) / length};
+    const Place at{a.x + 0.2 * (b.x - a.x) + 7 * along.y, a.y + 0.2 * (b.y - a.y) - 7 * along.x};
     const double angle = std::atan2(b.y - a.y, b.x - a.x) * 180 / std::numbers::pi;
     text(at.x, at.y, "start", "#1c1c1c", words,
-         fmt::format("font-size=\"12.5\" font-weight=\"bold\" transform=\"rotate({:.1f} {:.1f} "
-                     "{:.1f})\"",
-                     angle, at.x, at.y));
+         fmt::format("{} transform=\"rotate({:.1f} {:.1f} {:.1f})\"", kBold, angle, at.x, at.y));
+    for (double d = 0; d < kBoldWidth * static_cast<double>(words.size()); d += 8) {
+      const Place p{at.x + d * along.x, at.y + d * along.y};
+      taken_.push_back({p.x - 8, p.y - 10, p.x + 8, p.y + 4});
+    }
   }
 
   const Style& style_of(const std::string& series) {
@@ -247,17 +271,10 @@ class Drawing {
   }
 
   void draw_points() {
-    constexpr double kHalf = 6;
-    std::vector<Place> places;
-    for (const RooflinePoint* p : points_) {
-      places.push_back({x_.at(p->ops_per_byte), y_.at(p->ops_per_second)});
-      const Place& at = places.back();
-      taken_.push_back({at.x - kHalf, at.y - kHalf, at.x + kHalf, at.y + kHalf});
-    }
     for (size_t i = 0; i < points_.size(); ++i) {
-      draw_label(places[i], points_[i]->label, style_of(points_[i]->series).color);
+      draw_label(places_[i], points_[i]->label, style_of(points_[i]->series).color);
     }
-    for (size_t i = 0; i < points_.size(); ++i) marker(places[i], style_of(points_[i]->series));
+    for (size_t i = 0; i < points_.size(); ++i) marker(places_[i], style_of(points_[i]->series));
   }
 
   // At the nearest free place around the point, with a thin line to it where that is far.
@@ -265,12 +282,11 @@ class Drawing {
     const double width = kLetterWidth * static_cast<double>(label.size()) + 3;
     Box box{point.x + 7, point.y - 5, point.x + 7 + width, point.y + 6};
     const Box first = box;
-    const auto is_free = [&](const Box& b) {
-      if (b.left < kLeft + 2 || b.right > kRight - 2 || b.top < kTop + 2 || b.bottom > kBottom - 2)
-        return false;
-      return std::ranges::none_of(taken_, [&](const Box& other) { return b.overlaps(other); });
+    const auto fits = [&](const Box& b) {
+      return b.left > kLeft + 2 && b.right < kRight - 2 && b.top > kTop + 2 &&
+             b.bottom < kBottom - 2 && is_free(b);
     };
-    bool found = is_free(box);
+    bool found = fits(box);
     for (double radius = 12; !found && radius < 170; radius += 6) {
       constexpr int kAngles = 24;
       for (int i = 0; !found && i < kAngles; ++i) {
@@ -279,7 +295,7 @@ class Drawing {
         const double dy = std::sin(angle) * radius;
         box = {point.x + dx - width / 2, point.y + dy - 5.5, point.x + dx + width / 2,
                point.y + dy + 5.5};
-        found = is_free(box);
+        found = fits(box);
       }
     }
     if (!found) box = first;
@@ -289,7 +305,7 @@ class Drawing {
     if (std::hypot(nearest.x - point.x, nearest.y - point.y) > 11) {
       line(point, nearest, color, 0.6, " stroke-opacity=\"0.55\"");
     }
-    text((box.left + box.right) / 2, box.bottom - 2, "middle", color, label);
+    text((box.left + box.right) / 2, box.bottom - 2, "middle", color, label, kHalo);
   }
 
   void draw_legend() {
@@ -310,6 +326,7 @@ class Drawing {
   std::vector<const RooflinePoint*> points_;
   Axis x_{};
   Axis y_{};
+  std::vector<Place> places_;  // of the points
   std::vector<std::string> series_;
   std::vector<Box> taken_;  // by markers and labels
   std::string out_;

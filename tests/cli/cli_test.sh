@@ -47,6 +47,7 @@ done
 for n in 1 3; do
   logits --mtp --threads $n -o "$work/part" && same "$n threads" "$work/whole" "$work/part"
 done
+logits --mtp --pin -o "$work/part" && same "pinned threads" "$work/whole" "$work/part"
 for isa in scalar avx2 avx2_vnni avx512 avx512_vnni; do  # sets that this machine lacks say so
   "$dsv4" logits -m "$source/tests/golden/t3" --ids "$ids" --numerics fast -o "$work/best" || fail "fast"
   "$dsv4" logits -m "$source/tests/golden/t3" --ids "$ids" --numerics fast --isa $isa -o "$work/part" 2>"$work/err" &&
@@ -119,6 +120,8 @@ done
 expect "bench beside an earlier run" 0 "+0.0% |" \
   "$dsv4" bench --replay "$work/run.jsonl" --compare "$work/run.jsonl" --markdown --breakdown
 grep -q "routed experts" "$work/out" || fail "bench: no breakdown"
+"$dsv4" bench --replay "$work/run.jsonl" --svg "$work/roofline.svg" --json >/dev/null || fail "bench --svg"
+grep -q ">prefill<" "$work/roofline.svg" || fail "bench --svg: no prefill"
 echo '{"x": 1}' >"$work/no-run.jsonl"
 one_line_error "rows that are none" 1 "no-run.jsonl: line 1" "$dsv4" bench --replay "$work/no-run.jsonl"
 
