@@ -1,15 +1,14 @@
 // `dsv4 eval quality`: how far models, quantised ones for example, are from a reference.
 #include "base/error.h"
-#include "base/mapped_file.h"
 #include "cli/commands.h"
 #include "cli/model_options.h"
 #include "cli/progress.h"
+#include "cli/text_io.h"
 #include "cli/units.h"
 #include "eval/footprint.h"
 #include "eval/model_hash.h"
 #include "eval/quality.h"
 #include "model/gguf_tokenizer.h"
-#include "text/unicode.h"
 
 #include <CLI/CLI.hpp>
 
@@ -57,16 +56,6 @@ struct Entry {
   Model model;
   std::vector<StoredGroup> groups;
 };
-
-std::string read_text(const std::string& file) {
-  std::string text = read_file(file);
-  const size_t good = well_formed_utf8_prefix(text);
-  if (good != text.size()) {
-    throw Error(ErrorCode::kInvalidInput, file, fmt::format("is not UTF-8 at byte {}", good));
-  }
-  if (text.empty()) throw Error(ErrorCode::kInvalidInput, file, "has no text");
-  return text;
-}
 
 // The models, the text as all of them read it, and what was measured.
 class QualityCommand {
