@@ -25,13 +25,15 @@ struct CalibrateArgs {
   std::string text;
   std::string output;
   int64_t max_tokens = 0;
+  bool special = false;
   bool json = false;
 };
 
 std::vector<std::vector<int32_t>> chunks_of(const CalibrateArgs& args, const Model& model) {
   const std::string text = read_text(args.text);
   const Tokenizer tokenizer = load_tokenizer(args.model.path);
-  std::vector<int32_t> ids = tokenizer.encode(text, ParseSpecial::kNo);
+  std::vector<int32_t> ids =
+      tokenizer.encode(text, args.special ? ParseSpecial::kYes : ParseSpecial::kNo);
   if (args.max_tokens > 0 && std::ssize(ids) > args.max_tokens) {
     ids.resize(static_cast<size_t>(args.max_tokens));
   }
@@ -102,6 +104,8 @@ void add_calibrate(CLI::App& app) {
   command->add_option("--max-tokens", args->max_tokens, "Only the first so many; 0 is all")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
       ->capture_default_str();
+  command->add_flag("--special", args->special,
+                    "Names of special tokens in the text are these, as in recorded chats");
   command->add_flag("--json", args->json, "Print the summary as JSON");
   command->footer(
       "The text is read in chunks of --chunk tokens, each from its beginning. 100,000 tokens are "

@@ -33,6 +33,7 @@ struct QualityArgs {
   int64_t max_tokens = 0;
   Numerics numerics = Numerics::kFast;
   Numerics reference_numerics = Numerics::kExact;
+  bool special = false;
   ModelArgs machine;  // --isa, --threads, --chunk
   bool json = false;
 };
@@ -114,6 +115,7 @@ class QualityCommand {
         {"settings",
          {{"context", args_.context},
           {"bos", bos_},
+          {"special", args_.special},
           {"chunk", args_.machine.chunk},
           {"isa", isa_name(isa_)},
           {"threads", pool_.n_threads()}}},
@@ -139,7 +141,8 @@ class QualityCommand {
   void read_tokens() {
     const Tokenizer reference = load_tokenizer(args_.reference);
     for (const std::string& path : args_.candidates) {
-      ids_ = encode_for_both(text_, reference, load_tokenizer(path), path);
+      ids_ = encode_for_both(text_, reference, load_tokenizer(path), path,
+                             args_.special ? ParseSpecial::kYes : ParseSpecial::kNo);
     }
     bos_ = reference.bos_id().value_or(
         static_cast<int32_t>(load_config(args_.reference).bos_token_id));
@@ -231,6 +234,7 @@ void add_eval_quality(CLI::App& eval) {
   command->add_option("--max-tokens", args->max_tokens, "Take the first of the text; 0 takes all")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
+  command->add_flag("--special", args->special, "Names of special tokens in the text are these");
   add_numerics_option(*command, "--numerics", args->numerics, "Numerics of the models to judge");
   add_numerics_option(*command, "--reference-numerics", args->reference_numerics,
                       "Numerics of the reference");

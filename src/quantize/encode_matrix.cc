@@ -178,6 +178,11 @@ class RowEncoder {
   void decode(int64_t row) {
     if (row == decoded_row_) return;
     e_.from.decode(first_ + row, 0, e_.from.cols, values_.data());
+    for (size_t i = 0; i < e_.column_factors.size(); ++i) values_[i] *= e_.column_factors[i];
+    if (!e_.row_factors.empty()) {
+      const float factor = e_.row_factors[static_cast<size_t>(first_ + row)];
+      for (float& value : values_) value *= factor;
+    }
     decoded_row_ = row;
   }
 
@@ -257,6 +262,7 @@ bool copy_int4(const QuantMatrix& from, const Target& target) {
 
 // Copies codes that mean the same in both types; false where there are none.
 bool copy_rows(const Encoding& e, int64_t begin, const Target& target) {
+  if (!e.column_factors.empty() || !e.row_factors.empty()) return false;
   const QuantMatrix& to = target.matrix;
   const QuantMatrix& from = e.from;
   const auto first = static_cast<size_t>(begin);

@@ -7,6 +7,7 @@
 #include "formats/safetensors.h"
 #include "model/gguf_config.h"
 #include "model/gguf_tokenizer.h"
+#include "quantize/awq_scales.h"
 #include "quantize/resume_note.h"
 
 #include <algorithm>
@@ -36,7 +37,9 @@ class WeightEncoder {
         importance_(importance),
         pool_(pool),
         progress_(progress),
-        total_(plan.bytes()) {}
+        total_(plan.bytes()) {
+    if (importance != nullptr) scales_ = AwqScales(source, plan, *importance, pool);
+  }
 
   template <typename Writer>
   void write(const PlannedWeight& weight, Writer& writer) {
@@ -56,7 +59,7 @@ class WeightEncoder {
         continue;
       }
       part.weights += tensor.matrix.rows * tensor.matrix.cols;
-      part.error += write_matrix(weight, tensor, append);
+      part.error += write_matrix(weight, index, append);
     }
   }
 
@@ -77,12 +80,14 @@ class WeightEncoder {
 
  private:
   template <typename Append>
-  EncodingError write_matrix(const PlannedWeight& weight, const SourceTensor& tensor,
-                             const Append& append) {
+  EncodingError write_matrix(const PlannedWeight& weight, size_t index, const Append& append) {
+    const SourceTensor& tensor = source_.tensors()[index];
     const Encoding encoding{.from = tensor.matrix,
                             .to = weight.type,
                             .int4_group = plan_.types.int4_group,
-                            .importance = importance_of(tensor),
+                            .importance = importance_of(tensor, scales_.columns(index)),
+                            .column_factors = scales_.columns(index),
+                            .row_factors = scales_.rows(index),
                             .where = tensor.spec.name};
     const int64_t granule = piece_granule(encoding);
     const int64_t n_rows = tensor.matrix.rows;
@@ -103,7 +108,9 @@ class WeightEncoder {
     return error;
   }
 
-  std::span<const float> importance_of(const SourceTensor& tensor) {
+  // Of inputs that were divided by the factors of the columns.
+  std::span<const float> importance_of(const SourceTensor& tensor,
+                                       std::span<const float> column_factors) {
     if (importance_ == nullptr) return {};
     std::string name = tensor.spec.name;
     if (name.ends_with(".w3.weight")) name[name.size() - 8] = '1';  // gate and up have one input
@@ -115,6 +122,9 @@ class WeightEncoder {
       return {};
     }
     usable_ = positive(found->second.squares);
+    for (size_t i = 0; i < column_factors.size(); ++i) {
+      usable_[i] /= column_factors[i] * column_factors[i];
+    }
     return usable_;
   }
 
@@ -145,6 +155,7 @@ class WeightEncoder {
   const QuantizeProgress& progress_;
   int64_t total_;
   int64_t done_ = 0;
+  AwqScales scales_;
   std::vector<float> usable_;  // what importance_of() returned
   QuantizeReport report_;
 };

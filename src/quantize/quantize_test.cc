@@ -114,6 +114,19 @@ TEST_F(Quantize, goes_on_with_a_file_that_was_cut_anywhere) {
   }
 }
 
+TEST_F(Quantize, leaves_a_file_alone_that_another_run_writes) {
+  const SourceModel source(write_model("source", kNative));
+  const fs::path output = folder_ / "m.gguf";
+  std::string message;
+  const QuantizeProgress meddle = [&](int64_t, int64_t) {
+    if (message.empty()) message = message_of([&] { quantize_to(source, "Q8_0", output); });
+  };
+  quantize_to(source, "Q8_0", output, {.progress = meddle});
+  EXPECT_NE(message.find("is being written by another run"), std::string::npos) << message;
+  quantize_to(source, "Q8_0", folder_ / "alone.gguf");
+  EXPECT_EQ(read_file(output), read_file(folder_ / "alone.gguf"));
+}
+
 TEST_F(Quantize, does_not_go_on_with_what_is_of_other_types_weights_or_importance) {
   const SourceModel source(write_model("source", kNative));
   ModelConfig config = quantizable_config();
