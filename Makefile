@@ -5,7 +5,7 @@ BUILD = build/$(P)
 BIN = build/release/dsv4
 JOBS ?= $(shell nproc)
 
-.PHONY: all build setup chat test test-asan test-tsan golden-report fuzz test-readers bench bench-model bench-compare lint format check install clean help
+.PHONY: all build setup chat test test-asan test-tsan golden-report quality-report fuzz test-readers bench bench-model bench-compare lint format check install clean help
 
 all: build
 
@@ -33,6 +33,10 @@ test-tsan: ## the tests under the thread sanitizer
 golden-report: setup ## measure the differences to every golden vector into docs/numerics.md
 	@$(MAKE) --no-print-directory build P=release
 	scripts/golden-report.sh build/release/tests/model/golden_report
+
+quality-report: setup ## measure what each type of weights costs into docs/quality.md
+	@$(MAKE) --no-print-directory build P=release
+	scripts/quality-report.sh build/release/dsv4
 
 fuzz: ## run the fuzz targets for S seconds each (default 60); N=name picks one
 	@scripts/setup.sh build dev

@@ -8,7 +8,9 @@
 #include <utility>
 #include <vector>
 
+#include <fcntl.h>
 #include <fmt/core.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 namespace dsv4 {
@@ -18,12 +20,9 @@ Error io_error(const std::string& path, const char* action) {
   return {ErrorCode::kIo, path, fmt::format("cannot {}: {}", action, std::strerror(errno))};
 }
 
-bool begins_with(const std::string& path, std::span<const std::byte> start) {
-  std::FILE* file = std::fopen(path.c_str(), "rb");
-  if (file == nullptr) return false;
+bool begins_with(std::FILE* file, std::span<const std::byte> start) {
   std::vector<std::byte> bytes(start.size());
   const size_t n = std::fread(bytes.data(), 1, bytes.size(), file);
-  std::fclose(file);
   return n == start.size() && std::ranges::equal(bytes, start);
 }
 
@@ -37,14 +36,23 @@ OutputFile::OutputFile(std::filesystem::path path)
 
 OutputFile::OutputFile(std::filesystem::path path, std::span<const std::byte> start)
     : path_(std::move(path)), part_path_(path_.string() + ".part"), stays_(true) {
-  if (begins_with(part_path_, start)) {
-    file_ = std::fopen(part_path_.c_str(), "r+b");
-    if (file_ == nullptr || ::fseeko(file_, 0, SEEK_END) != 0) throw io_error(part_path_, "open");
+  const int fd = ::open(part_path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+  if (fd < 0) throw io_error(part_path_, "create");
+  file_ = ::fdopen(fd, "r+b");
+  if (file_ == nullptr) {
+    ::close(fd);
+    throw io_error(part_path_, "open");
+  }
+  if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {  // held until the file is closed
+    std::fclose(file_);
+    throw Error(ErrorCode::kIo, part_path_, "is being written by another run");
+  }
+  if (begins_with(file_, start)) {
+    std::fseek(file_, 0, SEEK_END);
     written_bytes_ = static_cast<uint64_t>(::ftello(file_));
     return;
   }
-  file_ = std::fopen(part_path_.c_str(), "wb");
-  if (file_ == nullptr) throw io_error(part_path_, "create");
+  truncate(0);
   write(start);
 }
 

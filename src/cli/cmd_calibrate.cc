@@ -1,9 +1,9 @@
 // `dsv4 calibrate`: the importance of weights, from text.
 #include "base/error.h"
-#include "base/mapped_file.h"
 #include "cli/commands.h"
 #include "cli/model_options.h"
 #include "cli/progress.h"
+#include "cli/text_io.h"
 #include "eval/calibrate.h"
 #include "eval/quality.h"
 #include "model/gguf_tokenizer.h"
@@ -25,14 +25,15 @@ struct CalibrateArgs {
   std::string text;
   std::string output;
   int64_t max_tokens = 0;
+  bool special = false;
   bool json = false;
 };
 
 std::vector<std::vector<int32_t>> chunks_of(const CalibrateArgs& args, const Model& model) {
-  const std::string text = read_file(args.text);
+  const std::string text = read_text(args.text);
   const Tokenizer tokenizer = load_tokenizer(args.model.path);
-  std::vector<int32_t> ids = tokenizer.encode(text, ParseSpecial::kNo);
-  if (ids.empty()) throw Error(ErrorCode::kInvalidInput, args.text, "has no text");
+  std::vector<int32_t> ids =
+      tokenizer.encode(text, args.special ? ParseSpecial::kYes : ParseSpecial::kNo);
   if (args.max_tokens > 0 && std::ssize(ids) > args.max_tokens) {
     ids.resize(static_cast<size_t>(args.max_tokens));
   }
@@ -63,7 +64,19 @@ void print_report(const CalibrateArgs& args, const Calibration& result) {
       result.n_rare, result.n_experts, kPriorTokens, result.n_unseen);
 }
 
+// Before the work: a chunk holds the token that begins it and one of the text, and the file can be
+// written.
+void check_args(const CalibrateArgs& args) {
+  if (args.model.chunk < 2) {
+    throw Error(ErrorCode::kOutOfRange, "--chunk", "must be 2 or more");
+  }
+  const std::filesystem::path folder = std::filesystem::absolute(args.output).parent_path();
+  if (std::filesystem::is_directory(folder) && !std::filesystem::is_directory(args.output)) return;
+  throw Error(ErrorCode::kIo, args.output, "is no place for a file");
+}
+
 void run(const CalibrateArgs& args) {
+  check_args(args);
   LoadedModel model(args.model);
   const auto chunks = chunks_of(args, *model);
   Progress progress("calibrate");
@@ -91,6 +104,8 @@ void add_calibrate(CLI::App& app) {
   command->add_option("--max-tokens", args->max_tokens, "Only the first so many; 0 is all")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
       ->capture_default_str();
+  command->add_flag("--special", args->special,
+                    "Names of special tokens in the text are these, as in recorded chats");
   command->add_flag("--json", args->json, "Print the summary as JSON");
   command->footer(
       "The text is read in chunks of --chunk tokens, each from its beginning. 100,000 tokens are "

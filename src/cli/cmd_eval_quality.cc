@@ -1,15 +1,14 @@
 // `dsv4 eval quality`: how far models, quantised ones for example, are from a reference.
 #include "base/error.h"
-#include "base/mapped_file.h"
 #include "cli/commands.h"
 #include "cli/model_options.h"
 #include "cli/progress.h"
+#include "cli/text_io.h"
 #include "cli/units.h"
 #include "eval/footprint.h"
 #include "eval/model_hash.h"
 #include "eval/quality.h"
 #include "model/gguf_tokenizer.h"
-#include "text/unicode.h"
 
 #include <CLI/CLI.hpp>
 
@@ -34,6 +33,7 @@ struct QualityArgs {
   int64_t max_tokens = 0;
   Numerics numerics = Numerics::kFast;
   Numerics reference_numerics = Numerics::kExact;
+  bool special = false;
   ModelArgs machine;  // --isa, --threads, --chunk
   bool json = false;
 };
@@ -57,16 +57,6 @@ struct Entry {
   Model model;
   std::vector<StoredGroup> groups;
 };
-
-std::string read_text(const std::string& file) {
-  std::string text = read_file(file);
-  const size_t good = well_formed_utf8_prefix(text);
-  if (good != text.size()) {
-    throw Error(ErrorCode::kInvalidInput, file, fmt::format("is not UTF-8 at byte {}", good));
-  }
-  if (text.empty()) throw Error(ErrorCode::kInvalidInput, file, "has no text");
-  return text;
-}
 
 // The models, the text as all of them read it, and what was measured.
 class QualityCommand {
@@ -125,6 +115,7 @@ class QualityCommand {
         {"settings",
          {{"context", args_.context},
           {"bos", bos_},
+          {"special", args_.special},
           {"chunk", args_.machine.chunk},
           {"isa", isa_name(isa_)},
           {"threads", pool_.n_threads()}}},
@@ -150,7 +141,8 @@ class QualityCommand {
   void read_tokens() {
     const Tokenizer reference = load_tokenizer(args_.reference);
     for (const std::string& path : args_.candidates) {
-      ids_ = encode_for_both(text_, reference, load_tokenizer(path), path);
+      ids_ = encode_for_both(text_, reference, load_tokenizer(path), path,
+                             args_.special ? ParseSpecial::kYes : ParseSpecial::kNo);
     }
     bos_ = reference.bos_id().value_or(
         static_cast<int32_t>(load_config(args_.reference).bos_token_id));
@@ -242,6 +234,7 @@ void add_eval_quality(CLI::App& eval) {
   command->add_option("--max-tokens", args->max_tokens, "Take the first of the text; 0 takes all")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
+  command->add_flag("--special", args->special, "Names of special tokens in the text are these");
   add_numerics_option(*command, "--numerics", args->numerics, "Numerics of the models to judge");
   add_numerics_option(*command, "--reference-numerics", args->reference_numerics,
                       "Numerics of the reference");

@@ -171,10 +171,23 @@ void print_result(const QuantizeArgs& args, const SourceModel& source, const Qua
   }
 }
 
+// What a checkpoint of safetensors keeps as it was stored, save a head in 4-bit integers.
+void refuse_plain_parts(const QuantizeArgs& args, const Mix& mix) {
+  const bool plain_head = !args.head.empty() && mix.head != DType::kI32;
+  for (const auto& [option, is_given] : {std::pair{"--head", plain_head},
+                                         {"--embedding", !args.embedding.empty()},
+                                         {"--small", !args.small.empty()}}) {
+    if (!is_given) continue;
+    throw Error(ErrorCode::kInvalidInput, option,
+                "in safetensors this part stays as the source has it (the head can be INT4)");
+  }
+}
+
 void run(QuantizeArgs args) {
   const SourceModel source(args.model);
   const TypeChoice types = types_of(args, source.config());
   const bool gguf = writes_gguf(args, types.mix);
+  if (!gguf) refuse_plain_parts(args, types.mix);
   if (gguf && args.options.output.extension() != ".gguf") args.options.output /= "model.gguf";
   args.options.type_name = args.type;
   args.options.shard_bytes = static_cast<int64_t>(args.shard_gigabytes * 1e9);
@@ -207,8 +220,8 @@ void add_type_options(CLI::App& command, QuantizeArgs& args) {
   add("--down", args.down, "Their down projections alone");
   add("--shared", args.shared, "Shared experts");
   add("--attention", args.attention, "Projections of attention and indexer");
-  add("--head", args.head, "Output head");
-  add("--embedding", args.embedding, "Token embedding");
+  add("--head", args.head, "Output head (safetensors: INT4)");
+  add("--embedding", args.embedding, "Token embedding (GGUF only)");
   add("--small", args.small, "Routers, compressors, mixing maps (GGUF only)");
   command
       .add_option("--layers", args.layers,

@@ -1,7 +1,9 @@
 #include "cli/text_io.h"
 
 #include "base/error.h"
+#include "base/mapped_file.h"
 #include "model/gguf_tokenizer.h"
+#include "text/unicode.h"
 
 #include <CLI/CLI.hpp>
 
@@ -57,6 +59,16 @@ void run_json_lines(
     }
     print_line(output.print());
   }
+}
+
+std::string read_text(const std::string& file) {
+  std::string text = read_file(file);
+  const size_t good = well_formed_utf8_prefix(text);
+  if (good != text.size()) {
+    throw Error(ErrorCode::kInvalidInput, file, fmt::format("is not UTF-8 at byte {}", good));
+  }
+  if (text.empty()) throw Error(ErrorCode::kInvalidInput, file, "has no text");
+  return text;
 }
 
 void print_line(std::string_view text) {

@@ -34,6 +34,9 @@ std::string argument_or_stdin(const std::optional<std::string>& argument);
 // line, at once. A line that is not JSON, or for which `handle` throws Error, gives {"error": ...}.
 void run_json_lines(const std::function<Json(const Json& input, const std::string& where)>& handle);
 
+// The whole of a file of text. Throws Error(kInvalidInput) where it is empty or not UTF-8.
+std::string read_text(const std::string& file);
+
 void print_line(std::string_view text);
 // Exactly the text; on a terminal with a line end behind it.
 void print_text(std::string_view text);

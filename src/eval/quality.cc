@@ -241,7 +241,8 @@ std::vector<std::vector<int32_t>> cut_chunks(std::span<const int32_t> ids, int64
 }
 
 std::vector<int32_t> encode_for_both(std::string_view text, const Tokenizer& reference,
-                                     const Tokenizer& candidate, const std::string& where) {
+                                     const Tokenizer& candidate, const std::string& where,
+                                     ParseSpecial special) {
   // Files may have more ids without a token at the end than others.
   const int32_t n = std::min(reference.vocab_size(), candidate.vocab_size());
   for (int32_t id = 0; id < n; ++id) {
@@ -252,8 +253,8 @@ std::vector<int32_t> encode_for_both(std::string_view text, const Tokenizer& ref
                             "models of one vocabulary",
                             id));
   }
-  std::vector<int32_t> ids = reference.encode(text, ParseSpecial::kNo);
-  if (candidate.encode(text, ParseSpecial::kNo) != ids) {
+  std::vector<int32_t> ids = reference.encode(text, special);
+  if (candidate.encode(text, special) != ids) {
     throw Error(ErrorCode::kInvalidInput, where,
                 "has another tokenizer than the reference: it cuts the text into other tokens");
   }

@@ -70,7 +70,8 @@ std::vector<std::vector<int32_t>> cut_chunks(std::span<const int32_t> ids, int64
 // The token ids of a text by the tokenizer that both models have. Throws Error(kInvalidInput) where
 // the tokenizers differ: in the bytes of a token, or in how they cut this text.
 std::vector<int32_t> encode_for_both(std::string_view text, const Tokenizer& reference,
-                                     const Tokenizer& candidate, const std::string& where);
+                                     const Tokenizer& candidate, const std::string& where,
+                                     ParseSpecial special = ParseSpecial::kNo);
 
 struct QualityReport {
   int64_t n_positions = 0;

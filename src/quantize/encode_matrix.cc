@@ -166,7 +166,9 @@ class RowEncoder {
   // The first column that cannot be stored, or -1.
   int64_t find_bad_value(int64_t row) {
     decode(row);
-    const float limit = e_.to == DType::kF16 ? 65504.0f : std::numeric_limits<float>::max();
+    const float limit = e_.to == DType::kF16    ? 65504.0f
+                        : e_.to == DType::kBF16 ? 0x1.FEp127f
+                                                : std::numeric_limits<float>::max();
     const auto bad =
         std::ranges::find_if(values_, [limit](float x) { return !(std::fabs(x) <= limit); });
     return bad == values_.end() ? -1 : bad - values_.begin();
@@ -176,6 +178,11 @@ class RowEncoder {
   void decode(int64_t row) {
     if (row == decoded_row_) return;
     e_.from.decode(first_ + row, 0, e_.from.cols, values_.data());
+    for (size_t i = 0; i < e_.column_factors.size(); ++i) values_[i] *= e_.column_factors[i];
+    if (!e_.row_factors.empty()) {
+      const float factor = e_.row_factors[static_cast<size_t>(first_ + row)];
+      for (float& value : values_) value *= factor;
+    }
     decoded_row_ = row;
   }
 
@@ -239,8 +246,23 @@ bool has_fp4_scales(const QuantMatrix& m) {
          m.block_rows == 1 && m.block_cols == kFp4Block;
 }
 
+// All of a matrix, as it lies transposed.
+bool copy_int4(const QuantMatrix& from, const Target& target) {
+  const QuantMatrix& to = target.matrix;
+  if (from.format != to.format || from.scale_format != to.scale_format || from.zeros == nullptr ||
+      from.block_cols != to.block_cols || from.scale_cols != to.scale_cols) {
+    return false;
+  }
+  const int64_t n_scales = to.cols / to.block_cols * to.rows;
+  std::memcpy(target.weights, from.data, static_cast<size_t>(to.rows * to.row_bytes()));
+  std::memcpy(target.scales, from.scales, static_cast<size_t>(n_scales * 2));
+  std::memcpy(target.zeros, from.zeros, static_cast<size_t>(n_scales / 2));
+  return true;
+}
+
 // Copies codes that mean the same in both types; false where there are none.
 bool copy_rows(const Encoding& e, int64_t begin, const Target& target) {
+  if (!e.column_factors.empty() || !e.row_factors.empty()) return false;
   const QuantMatrix& to = target.matrix;
   const QuantMatrix& from = e.from;
   const auto first = static_cast<size_t>(begin);
@@ -257,12 +279,11 @@ bool copy_rows(const Encoding& e, int64_t begin, const Target& target) {
     }
     return true;
   }
+  if (to.format == WeightFormat::kAwqInt4) return copy_int4(from, target);
   const bool scales_match = to.scale_format == from.scale_format &&
                             to.block_rows == from.block_rows && to.block_cols == from.block_cols &&
                             (from.first_row + begin) % to.block_rows == 0;
-  if (to.format != from.format || to.format == WeightFormat::kAwqInt4 || !scales_match) {
-    return false;
-  }
+  if (to.format != from.format || !scales_match) return false;
   const auto row_bytes = static_cast<size_t>(from.row_bytes());
   std::memcpy(target.weights, from.data + first * row_bytes,
               static_cast<size_t>(to.rows) * row_bytes);
@@ -295,7 +316,7 @@ EncodingError encode_rows(const Encoding& e, int64_t begin, int64_t end, ThreadP
   const Target target = make_target(e, n, out);
   const bool copied = copy_rows(e, begin, target);
   std::vector<EncodingError> errors(static_cast<size_t>(n));
-  std::atomic<int64_t> bad_row = -1;
+  std::atomic<int64_t> bad_row = n;  // the first one, whichever thread finds it
   if (copied) return {};
   const bool alone = e.to != DType::kF8E4M3 && e.to != DType::kI32;  // each row
   const int64_t grain = e.to == DType::kF8E4M3 ? kFp8Block : alone ? 1 : 8;
@@ -303,7 +324,9 @@ EncodingError encode_rows(const Encoding& e, int64_t begin, int64_t end, ThreadP
     RowEncoder encoder(e, target, begin);
     for (int64_t row = from; row < to; ++row) {
       if (encoder.find_bad_value(row) >= 0) {
-        bad_row = row;
+        int64_t known = bad_row;
+        while (row < known && !bad_row.compare_exchange_weak(known, row)) {
+        }
         return;
       }
       if (!alone) continue;
@@ -319,7 +342,7 @@ EncodingError encode_rows(const Encoding& e, int64_t begin, int64_t end, ThreadP
       errors[static_cast<size_t>(row)] = encoder.error_of(row);
     }
   });
-  if (bad_row >= 0) {
+  if (bad_row < n) {
     const int64_t col = RowEncoder(e, target, begin).find_bad_value(bad_row);
     throw Error(ErrorCode::kInvalidInput, e.where,
                 fmt::format("the weight at row {}, column {} is infinite, not a number, or too "

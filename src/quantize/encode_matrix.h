@@ -18,7 +18,10 @@ struct Encoding {
   DType to = DType::kBF16;
   int64_t int4_group = 128;           // columns that share a scale of INT4
   std::span<const float> importance;  // [groups, cols] for groups of rows; empty: all the same
-  std::string where;                  // names the tensor in errors
+  // What columns and rows are multiplied with before; empty: 1.
+  std::span<const float> column_factors = {};
+  std::span<const float> row_factors = {};
+  std::string where;  // names the tensor in errors
 };
 
 // Encoded rows. Scales and zero points are those of the rows too.

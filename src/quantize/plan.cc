@@ -43,7 +43,11 @@ DType plain_type(const SourceTensor& source) {
 
 // One size for all, as config.json has only one: it divides the width of every weight.
 int64_t int4_group(const SourceModel& source, const TypeChoice& types) {
-  int64_t group = types.int4_group;
+  // That of the source, where its integers can be copied then.
+  const Int4Config& stored = source.config().int4;
+  const bool is_awq = stored.method == Int4Method::kAwq;
+  const bool fits = stored.group_size == 32 || stored.group_size == 64 || stored.group_size == 128;
+  int64_t group = is_awq && fits ? stored.group_size : types.int4_group;
   for (const SourceTensor& tensor : source.tensors()) {
     const DType type =
         mixed_type(types.of(tensor.layer), tensor.spec, tensor.layer, source.config());
@@ -61,8 +65,9 @@ std::string with_suffix(const std::string& weight_name, const char* suffix) {
 PlannedWeight plan_safetensors(const SourceTensor& source, size_t index, const TypeChoice& types,
                                const ModelConfig& config) {
   const TensorSpec& spec = source.spec;
-  const bool is_weight = spec.kind == TensorKind::kLinear || spec.kind == TensorKind::kExpert;
   PlannedWeight weight{{index}, mixed_type(types.of(source.layer), spec, source.layer, config), {}};
+  const bool is_weight = spec.kind == TensorKind::kLinear || spec.kind == TensorKind::kExpert ||
+                         (spec.cls == TensorClass::kHead && weight.type == DType::kI32);
   if (source.table != nullptr) {
     weight.tensors = {{spec.name, source.table->dtype, spec.shape}};
     return weight;

@@ -1,15 +1,17 @@
 #include "quantize/quantize.h"
 
 #include "base/error.h"
+#include "base/mapped_file.h"
 #include "base/output_file.h"
 #include "formats/gguf.h"
 #include "formats/safetensors.h"
 #include "model/gguf_config.h"
 #include "model/gguf_tokenizer.h"
+#include "quantize/awq_scales.h"
+#include "quantize/resume_note.h"
 
 #include <algorithm>
 #include <cstring>
-#include <fstream>
 #include <optional>
 #include <utility>
 
@@ -35,7 +37,9 @@ class WeightEncoder {
         importance_(importance),
         pool_(pool),
         progress_(progress),
-        total_(plan.bytes()) {}
+        total_(plan.bytes()) {
+    if (importance != nullptr) scales_ = AwqScales(source, plan, *importance, pool);
+  }
 
   template <typename Writer>
   void write(const PlannedWeight& weight, Writer& writer) {
@@ -55,7 +59,7 @@ class WeightEncoder {
         continue;
       }
       part.weights += tensor.matrix.rows * tensor.matrix.cols;
-      part.error += write_matrix(weight, tensor, append);
+      part.error += write_matrix(weight, index, append);
     }
   }
 
@@ -76,12 +80,14 @@ class WeightEncoder {
 
  private:
   template <typename Append>
-  EncodingError write_matrix(const PlannedWeight& weight, const SourceTensor& tensor,
-                             const Append& append) {
+  EncodingError write_matrix(const PlannedWeight& weight, size_t index, const Append& append) {
+    const SourceTensor& tensor = source_.tensors()[index];
     const Encoding encoding{.from = tensor.matrix,
                             .to = weight.type,
                             .int4_group = plan_.types.int4_group,
-                            .importance = importance_of(tensor),
+                            .importance = importance_of(tensor, scales_.columns(index)),
+                            .column_factors = scales_.columns(index),
+                            .row_factors = scales_.rows(index),
                             .where = tensor.spec.name};
     const int64_t granule = piece_granule(encoding);
     const int64_t n_rows = tensor.matrix.rows;
@@ -102,7 +108,9 @@ class WeightEncoder {
     return error;
   }
 
-  std::span<const float> importance_of(const SourceTensor& tensor) {
+  // Of inputs that were divided by the factors of the columns.
+  std::span<const float> importance_of(const SourceTensor& tensor,
+                                       std::span<const float> column_factors) {
     if (importance_ == nullptr) return {};
     std::string name = tensor.spec.name;
     if (name.ends_with(".w3.weight")) name[name.size() - 8] = '1';  // gate and up have one input
@@ -113,15 +121,10 @@ class WeightEncoder {
       }
       return {};
     }
-    const InputSquares& matrix = found->second;
-    if (std::ssize(matrix.squares) != matrix.groups * tensor.matrix.cols ||
-        tensor.matrix.rows % matrix.groups != 0) {
-      throw Error(ErrorCode::kInvalidInput, tensor.spec.name,
-                  fmt::format("the importance matrix is of another model: it has {} columns, this "
-                              "weight has {}",
-                              std::ssize(matrix.squares) / matrix.groups, tensor.matrix.cols));
+    usable_ = positive(found->second.squares);
+    for (size_t i = 0; i < column_factors.size(); ++i) {
+      usable_[i] /= column_factors[i] * column_factors[i];
     }
-    usable_ = positive(matrix.squares);
     return usable_;
   }
 
@@ -152,6 +155,7 @@ class WeightEncoder {
   const QuantizeProgress& progress_;
   int64_t total_;
   int64_t done_ = 0;
+  AwqScales scales_;
   std::vector<float> usable_;  // what importance_of() returned
   QuantizeReport report_;
 };
@@ -165,18 +169,6 @@ std::vector<typename Writer::Declaration> declarations(std::span<const PlannedWe
     }
   }
   return result;
-}
-
-// What distinguishes this output from those of other models, types and importance: a file of
-// another one must not be gone on with.
-std::string identity(const SourceModel& source, const ImportanceTable* importance) {
-  uint64_t hash = source.table_hash();
-  if (importance == nullptr) return fmt::format("{:016x}", hash);
-  double sum = 0;
-  for (const auto& [name, matrix] : importance->matrices) {
-    for (const float square : matrix.squares) sum += square;
-  }
-  return fmt::format("{:016x} {} {:.17g}", hash, importance->n_tokens, sum);
 }
 
 // llama.cpp's number of a mix, which some programs show.
@@ -218,8 +210,7 @@ void add_source_tokenizer(const SourceModel& source, GgufBuilder& metadata) {
                 static_cast<int32_t>(config.eos_token_id), metadata);
 }
 
-GgufBuilder gguf_metadata(const SourceModel& source, const ImportanceTable* importance,
-                          const QuantizeOptions& options) {
+GgufBuilder gguf_metadata(const SourceModel& source, const QuantizeOptions& options) {
   GgufBuilder metadata;
   add_config(source.config(), metadata);
   metadata.add_string("general.name", model_name(source));
@@ -229,26 +220,35 @@ GgufBuilder gguf_metadata(const SourceModel& source, const ImportanceTable* impo
     metadata.add_u32("general.file_type", *number);
   }
   metadata.add_string("dsv4.quantize.type", options.type_name);
-  metadata.add_string("dsv4.quantize.source", identity(source, importance));
   add_source_tokenizer(source, metadata);
   return metadata;
 }
 
-void check_output(const fs::path& file, const QuantizePlan& plan, const QuantizeOptions& options) {
+// Files that are there and whose room the output takes over count as free.
+void check_room(const QuantizePlan& plan, const fs::path& output,
+                const std::vector<fs::path>& taken_over) {
   std::error_code error;
-  if (fs::exists(file, error) && !options.replace) {
-    throw Error(ErrorCode::kIo, file.string(), "is there already; replace it with --force");
-  }
-  uint64_t room = free_disk_bytes(options.output);
-  for (const fs::path& old : {file, fs::path(file.string() + ".part")}) {
+  uint64_t room = free_disk_bytes(output);
+  for (const fs::path& old : taken_over) {
     const uint64_t size = fs::file_size(old, error);
     if (!error) room += size;
   }
   const int64_t needed = plan.bytes();
   if (static_cast<double>(needed) * 1.01 <= static_cast<double>(room)) return;
-  throw Error(ErrorCode::kOutOfRange, options.output.string(),
+  throw Error(ErrorCode::kOutOfRange, output.string(),
               fmt::format("the model needs {:.1f} GB, the disk has {:.1f} GB free",
                           static_cast<double>(needed) * 1e-9, static_cast<double>(room) * 1e-9));
+}
+
+void check_is_new(const SourceModel& source, const fs::path& file, const QuantizeOptions& options) {
+  if (source.is_part_of(options.output)) {
+    throw Error(ErrorCode::kInvalidInput, options.output.string(),
+                "is the model that is quantised");
+  }
+  std::error_code ignored;  // what cannot be looked at cannot be written either
+  if (fs::exists(file, ignored) && !options.replace) {
+    throw Error(ErrorCode::kIo, file.string(), "is there already; replace it with --force");
+  }
 }
 
 void create_folder(const fs::path& folder) {
@@ -260,14 +260,15 @@ void create_folder(const fs::path& folder) {
   }
 }
 
-void write_gguf(const SourceModel& source, const QuantizePlan& plan,
-                const ImportanceTable* importance, const QuantizeOptions& options,
-                WeightEncoder& encoder) {
-  check_output(options.output, plan, options);
-  if (options.output.has_parent_path()) create_folder(options.output.parent_path());
+void write_gguf(const SourceModel& source, const QuantizePlan& plan, const ResumeNote& note,
+                const QuantizeOptions& options, WeightEncoder& encoder) {
+  const fs::path part = options.output.string() + ".part";
   std::error_code ignored;  // nothing may be there
-  if (options.replace) fs::remove(options.output.string() + ".part", ignored);
-  GgufWriter writer = GgufWriter::resume(options.output, gguf_metadata(source, importance, options),
+  if (!note.matches()) fs::remove(part, ignored);
+  check_room(plan, options.output, {part});
+  if (options.output.has_parent_path()) create_folder(options.output.parent_path());
+  note.write();
+  GgufWriter writer = GgufWriter::resume(options.output, gguf_metadata(source, options),
                                          declarations<GgufWriter>(plan.weights));
   const size_t n_done = writer.n_written();
   for (size_t i = 0; i < plan.weights.size(); ++i) {
@@ -304,21 +305,20 @@ std::string config_text(const SourceModel& source, const QuantizePlan& plan) {
   return json.dump(2) + "\n";
 }
 
-// Everything of the folder but its weights.
-void write_side_files(const SourceModel& source, const QuantizePlan& plan, const fs::path& folder) {
-  write_text(folder / "config.json", config_text(source, plan));
+// Everything of the folder but its weights, by file name. Read before the weights, as it can fail.
+std::map<std::string, std::string> side_files(const SourceModel& source, const QuantizePlan& plan) {
+  std::map<std::string, std::string> files = {{"config.json", config_text(source, plan)}};
   if (const GgufMetadata* gguf = source.checkpoint().gguf()) {
-    write_text(folder / "tokenizer.json", tokenizer_json_from_gguf(*gguf, source.path().string()));
-    return;
+    if (gguf->find("tokenizer.ggml.model") != nullptr) {
+      files["tokenizer.json"] = tokenizer_json_from_gguf(*gguf, source.path().string());
+    }
+    return files;
   }
   for (const char* name : {"tokenizer.json", "tokenizer_config.json", "generation_config.json"}) {
     const fs::path from = source.path() / name;
-    if (!fs::is_regular_file(from)) continue;
-    const MappedFile file(from);
-    OutputFile copy(folder / name);
-    copy.write(file.bytes());
-    copy.finish();
+    if (fs::is_regular_file(from)) files[name] = read_file(from);
   }
+  return files;
 }
 
 std::vector<std::span<const PlannedWeight>> cut_shards(const QuantizePlan& plan, int64_t limit) {
@@ -339,37 +339,60 @@ std::vector<std::span<const PlannedWeight>> cut_shards(const QuantizePlan& plan,
   return shards;
 }
 
-void write_safetensors(const SourceModel& source, const QuantizePlan& plan,
-                       const ImportanceTable* importance, const QuantizeOptions& options,
-                       WeightEncoder& encoder) {
+std::string shard_name(size_t i, size_t n) {
+  return fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, n);
+}
+
+void write_safetensors(const SourceModel& source, const QuantizePlan& plan, const ResumeNote& note,
+                       const QuantizeOptions& options, WeightEncoder& encoder) {
   const fs::path& folder = options.output;
-  const fs::path index_path = folder / kIndexName;
-  std::error_code ignored;  // a folder that is not there yet
-  if (fs::equivalent(source.path(), folder, ignored)) {
-    throw Error(ErrorCode::kInvalidInput, folder.string(), "is the model that is quantised");
-  }
-  check_output(index_path, plan, options);
-  create_folder(folder);
-  fs::remove(index_path, ignored);
-  const std::map<std::string, std::string> metadata = {
-      {"format", "pt"}, {"dsv4.quantize.source", identity(source, importance)}};
+  const std::map<std::string, std::string> texts = side_files(source, plan);
   const auto shards = cut_shards(plan, options.shard_bytes);
+  std::vector<fs::path> files;
+  for (size_t i = 0; i < shards.size(); ++i) files.push_back(folder / shard_name(i, shards.size()));
+  check_room(plan, folder, files);
+  create_folder(folder);
+  note.write();
+  std::error_code ignored;  // nothing may be there
+  fs::remove(folder / kIndexName, ignored);
+  const std::map<std::string, std::string> metadata = {{"format", "pt"}};
   nlohmann::json map = nlohmann::json::object();
   for (size_t i = 0; i < shards.size(); ++i) {
-    const std::string name = fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, shards.size());
     const auto tensors = declarations<SafetensorsWriter>(shards[i]);
-    for (const auto& tensor : tensors) map[tensor.name] = name;
-    if (!options.replace && SafetensorsWriter::is_written(folder / name, tensors, metadata)) {
+    for (const auto& tensor : tensors) map[tensor.name] = files[i].filename().string();
+    if (note.matches() && SafetensorsWriter::is_written(files[i], tensors, metadata)) {
       for (const PlannedWeight& weight : shards[i]) encoder.skip(weight);
       continue;
     }
-    SafetensorsWriter writer(folder / name, tensors, metadata);
+    SafetensorsWriter writer(files[i], tensors, metadata);
     for (const PlannedWeight& weight : shards[i]) encoder.write(weight, writer);
     writer.finish();
   }
-  write_side_files(source, plan, folder);
+  for (const auto& [name, text] : texts) write_text(folder / name, text);
   const nlohmann::json index = {{"metadata", {{"total_size", plan.bytes()}}}, {"weight_map", map}};
-  write_text(index_path, index.dump(2) + "\n");
+  write_text(folder / kIndexName, index.dump(2) + "\n");
+}
+
+// Before anything is written: an entry that fits no weight shows that the file is of another model.
+void check_importance(const SourceModel& source, const ImportanceTable& importance) {
+  std::map<std::string_view, const QuantMatrix*> matrices;
+  for (const SourceTensor& tensor : source.tensors()) {
+    if (tensor.table == nullptr) matrices.emplace(tensor.spec.name, &tensor.matrix);
+  }
+  constexpr const char* kOther = "the importance matrix is of another model: ";
+  for (const auto& [name, entry] : importance.matrices) {
+    const auto found = matrices.find(name);
+    if (found == matrices.end()) {
+      throw Error(ErrorCode::kInvalidInput, name,
+                  fmt::format("{}this one has no such weight", kOther));
+    }
+    const int64_t cols = std::ssize(entry.squares) / entry.groups;
+    const QuantMatrix& matrix = *found->second;
+    if (cols == matrix.cols && matrix.rows % entry.groups == 0) continue;
+    throw Error(ErrorCode::kInvalidInput, name,
+                fmt::format("{}it has {} columns in {} groups, this weight is [{}, {}]", kOther,
+                            cols, entry.groups, matrix.rows, matrix.cols));
+  }
 }
 
 }  // namespace
@@ -377,12 +400,19 @@ void write_safetensors(const SourceModel& source, const QuantizePlan& plan,
 QuantizeReport quantize(const SourceModel& source, const QuantizePlan& plan,
                         const ImportanceTable* importance, const QuantizeOptions& options,
                         ThreadPool& pool, const QuantizeProgress& progress) {
+  const bool gguf = plan.container == Container::kGguf;
+  check_is_new(source, gguf ? options.output : options.output / kIndexName, options);
+  if (importance != nullptr) check_importance(source, *importance);
+  const ResumeNote note(gguf ? options.output.string() + ".part.source"
+                             : (options.output / "quantize.part.source").string(),
+                        source_identity(source, importance));
   WeightEncoder encoder(source, plan, importance, pool, progress);
-  if (plan.container == Container::kGguf) {
-    write_gguf(source, plan, importance, options, encoder);
+  if (gguf) {
+    write_gguf(source, plan, note, options, encoder);
   } else {
-    write_safetensors(source, plan, importance, options, encoder);
+    write_safetensors(source, plan, note, options, encoder);
   }
+  note.remove();
   return encoder.report();
 }
 

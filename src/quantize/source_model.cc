@@ -3,6 +3,7 @@
 #include "model/named_matrices.h"
 #include "model/names.h"
 
+#include <algorithm>
 #include <map>
 #include <utility>
 
@@ -36,11 +37,11 @@ SourceModel::SourceModel(const std::filesystem::path& path)
   for_each_matrix(weights, [&](const std::string& name, const QuantMatrix& matrix) {
     matrices.emplace(name, matrix);
   });
-  add(global_specs(config_), 0, matrices);
+  add(global_specs(config_), kNoLayer, matrices);
   for (int64_t layer = 0; layer < config_.n_layers; ++layer) {
     add(layer_specs(config_, layer), layer, matrices);
   }
-  if (weights.mtp) add(mtp_specs(config_), 0, matrices);
+  if (weights.mtp) add(mtp_specs(config_), config_.n_layers, matrices);
 }
 
 void SourceModel::add(std::vector<TensorSpec> specs, int64_t layer,
@@ -66,13 +67,31 @@ int64_t SourceModel::bytes() const {
   return bytes;
 }
 
-uint64_t SourceModel::table_hash() const {
+uint64_t SourceModel::sample_hash() const {
+  constexpr size_t kSamples = 256;  // tensors, each a page to read
+  constexpr size_t kSampleBytes = 64;
   std::string text = config_to_json(config_);
-  for (const StoredTensor& tensor : checkpoint_.tensors()) {
+  const std::vector<StoredTensor>& all = checkpoint_.tensors();
+  const size_t step = all.size() / kSamples + 1;
+  for (size_t i = 0; i < all.size(); ++i) {
+    const StoredTensor& tensor = all[i];
     text += fmt::format("{} {} {} {} {}\n", tensor.name, dtype_name(tensor.dtype), tensor.shape,
                         tensor.file, tensor.offset);
+    if (i % step != 0) continue;
+    const size_t begin = tensor.data.size() / 2;
+    const auto part =
+        tensor.data.subspan(begin, std::min(kSampleBytes, tensor.data.size() - begin));
+    text.append(reinterpret_cast<const char*>(part.data()), part.size());
   }
   return XXH3_64bits(text.data(), text.size());
+}
+
+bool SourceModel::is_part_of(const std::filesystem::path& path) const {
+  std::error_code ignored;  // of paths that are not there
+  if (std::filesystem::equivalent(path_, path, ignored)) return true;
+  return std::ranges::any_of(checkpoint_.files(), [&](const MappedFile& file) {
+    return std::filesystem::equivalent(file.path(), path, ignored);
+  });
 }
 
 }  // namespace dsv4

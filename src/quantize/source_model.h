@@ -15,9 +15,12 @@
 
 namespace dsv4 {
 
+// Of embedding, head and the final norm.
+inline constexpr int64_t kNoLayer = -1;
+
 struct SourceTensor {
   TensorSpec spec;
-  int64_t layer = 0;                    // of the main layers; 0 for others
+  int64_t layer = kNoLayer;             // n_layers for the MTP block
   QuantMatrix matrix;                   // vectors have one row; not of a token map
   const StoredTensor* table = nullptr;  // of a token map
 };
@@ -33,8 +36,11 @@ class SourceModel {
   const Checkpoint& checkpoint() const { return checkpoint_; }
   const std::vector<SourceTensor>& tensors() const { return tensors_; }
   int64_t bytes() const;
-  // Of the configuration and the names, types, shapes and places of all tensors, not their values.
-  uint64_t table_hash() const;
+  // Of the configuration, of names, types, shapes and places of all tensors, and of a few bytes of
+  // some of them.
+  uint64_t sample_hash() const;
+  // Whether `path` is the model's folder or one of its files.
+  bool is_part_of(const std::filesystem::path& path) const;
 
  private:
   void add(std::vector<TensorSpec> specs, int64_t layer,

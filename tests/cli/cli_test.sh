@@ -97,6 +97,11 @@ for n in 1 2; do
 done
 same "threads and chunks change no number" "$work/quality.1" "$work/quality.2"
 awk '/  fast / { found = ($7 > 1e-9 && $7 < 0.1) } END { exit !found }' "$work/quality.1" && pass || fail "fast is near exact: $(cat "$work/quality.1")"
+printf '<｜User｜>Who are you?<｜Assistant｜>' >"$work/chat.txt"
+for option in '' --special; do  # a marker is one token, or text
+  "$dsv4" eval quality --text "$work/chat.txt" -m "$mini" --reference "$mini" --json $option | sed 's/.*"tokens":\([0-9]*\).*/\1/' >"$work/n$option"
+done
+[ "$(cat "$work/n--special")" -lt "$(($(cat "$work/n") - 10))" ] && pass || fail "--special reads markers as tokens"
 expect "fewer tokens" 0 "5 tokens of" quality --max-tokens 5 -m "$mini" --reference "$mini"
 one_line_error "another vocabulary" 1 "has another tokenizer than the reference" quality -m "$work/tiny" --reference "$mini"
 one_line_error "no text" 1 "$work/nothing" "$dsv4" eval quality --text "$work/nothing" -m "$mini" --reference "$mini"
@@ -108,6 +113,7 @@ one_line_error "no reference there" 1 "$work/nowhere" quality -m "$mini" --refer
 one_line_error "too long a context" 1 "has a context of 4096 tokens" "$dsv4" eval quality --text "$work/text" -m "$mini" --reference "$mini" --context 5000
 expect "a context without room for a token" 2 "--context" "$dsv4" eval quality --text "$work/text" -m "$mini" --reference "$mini" --context 1
 
+<<<<<<< HEAD
 # --- bench
 "$dsv4" bench -m "$mini" --contexts 0 --batches 1 --prompts 16 --label first --json >"$work/run.jsonl" ||
   fail "bench"
@@ -124,6 +130,63 @@ grep -q "routed experts" "$work/out" || fail "bench: no breakdown"
 grep -q ">prefill<" "$work/roofline.svg" || fail "bench --svg: no prefill"
 echo '{"x": 1}' >"$work/no-run.jsonl"
 one_line_error "rows that are none" 1 "no-run.jsonl: line 1" "$dsv4" bench --replay "$work/no-run.jsonl"
+=======
+# --- other types
+quantize() { "$dsv4" quantize "$@"; }
+expect "a GGUF file" 0 "Q4_K" quantize -m "$mini" -o "$work/q4.gguf" --type Q4_K_M
+expect "it answers" 0 "34 + 44 = 78" "$dsv4" run -m "$work/q4.gguf" --think high -p "What is 34 + 44?"
+expect "a folder of safetensors" 0 '"types":"FP4"' quantize -m "$mini" -o "$work/fp4" --type FP4 --json
+expect "it answers too" 0 "34 + 44 = 78" "$dsv4" run -m "$work/fp4" --think high -p "What is 34 + 44?"
+expect "FP4 becomes MXFP4" 0 '"types":"MXFP4"' quantize -m "$work/fp4" -o "$work/mx.gguf" --type MXFP4 --attention BF16 --shared BF16 --head BF16 --embedding BF16 --small F32 --json
+expect "without changing a logit" 0 '"kl":{"mean":0.0,"median":0.0,"p99":0.0,"max":0.0}' \
+  "$dsv4" eval quality --text "$work/text" --context 16 --json -m "$work/mx.gguf" --reference "$work/fp4" --numerics exact
+expect "a dry run writes nothing" 0 "IQ2_XXS" quantize -m "$mini" -o "$work/dry.gguf" --type IQ2_XXS --dry-run
+[ ! -e "$work/dry.gguf" ] && [ ! -e "$work/dry.gguf.part" ] && pass || fail "a dry run left files"
+expect "types by part and layer" 0 '"types":"Q8_0, Q5_0"' quantize -m "$mini" -o "$work/dry.gguf" --type Q8_0 --attention Q5_0 --layers 0,1=Q8_0 --dry-run --json
+one_line_error "there already" 1 "is there already; replace it with --force" quantize -m "$mini" -o "$work/q4.gguf" --type Q4_K_M
+cp "$work/q4.gguf" "$work/before.gguf"
+expect "--force" 0 "wrote $work/q4.gguf" quantize -m "$mini" -o "$work/q4.gguf" --type Q4_K_M --force --threads 1
+same "the same bytes again" "$work/before.gguf" "$work/q4.gguf"
+one_line_error "a source is not written over" 1 "is the model that is quantised" quantize -m "$work/q4.gguf" -o "$work/q4.gguf" --type Q8_0 --force
+one_line_error "an unknown type" 1 "there is no type Q9_K; there are F32, F16" quantize -m "$mini" -o "$work/x" --type Q9_K
+one_line_error "an unknown type of a part" 1 "--experts: there is no type x" quantize -m "$mini" -o "$work/x" --type Q8_0 --experts x
+one_line_error "types of two containers" 1 "FP8 cannot stand in a GGUF file" quantize -m "$mini" -o "$work/x" --type Q8_0 --attention FP8
+one_line_error "a type that the format lacks" 1 "Q8_0 cannot stand in a safetensors checkpoint" quantize -m "$mini" -o "$work/x" --type Q8_0 --format safetensors
+one_line_error "parts that safetensors keep" 1 "--embedding: in safetensors this part stays" quantize -m "$mini" -o "$work/x" --type FP8 --embedding F32
+one_line_error "a layer that is not there" 1 "layer" quantize -m "$mini" -o "$work/x" --type Q8_0 --layers 9=Q4_0
+one_line_error "layers without a type" 1 "'3' is not of the form LIST=TYPE" quantize -m "$mini" -o "$work/x" --type Q8_0 --layers 3
+one_line_error "no model to quantise" 1 "$work/nowhere" quantize -m "$work/nowhere" -o "$work/x" --type Q8_0
+one_line_error "no folder to write to" 1 "cannot create" quantize -m "$mini" -o "$work/q4.gguf/x.gguf" --type Q8_0
+expect "no type" 2 "--type is required" quantize -m "$mini" -o "$work/x"
+expect "no output" 2 "--output is required" quantize -m "$mini" --type Q8_0
+expect "a container that is none" 2 "--format" quantize -m "$mini" -o "$work/x" --type F16 --format zip
+expect "no shards of nothing" 2 "--shard-size" quantize -m "$mini" -o "$work/x" --type FP8 --shard-size 0
+# A run that is killed leaves its part; the same command goes on with it.
+"$dsv4" quantize -m "$mini" -o "$work/killed.gguf" --type IQ2_XXS --threads 1 >/dev/null 2>&1 & killed=$!
+for i in 1 2 3 4 5 6 7 8 9 10; do [ -e "$work/killed.gguf.part" ] && break; sleep 0.05; done
+kill -9 $killed 2>/dev/null
+wait $killed 2>/dev/null
+expect "after a kill" 0 "wrote $work/killed.gguf" quantize -m "$mini" -o "$work/killed.gguf" --type IQ2_XXS --force
+expect "uninterrupted" 0 "wrote $work/whole.gguf" quantize -m "$mini" -o "$work/whole.gguf" --type IQ2_XXS
+same "a killed run's file" "$work/whole.gguf" "$work/killed.gguf"
+[ ! -e "$work/killed.gguf.part.source" ] && pass || fail "the note of a run stayed"
+
+# --- what each weight is fed with
+calibrate() { "$dsv4" calibrate -m "$mini" --text "$work/text" "$@"; }
+expect "calibrate" 0 "experts saw fewer than 32 tokens" calibrate -o "$work/importance"
+expect "calibrate in JSON" 0 '"experts":40,' calibrate -o "$work/importance.2" --json --threads 1 --chunk 64
+expect "few tokens" 0 '"tokens":10,' calibrate -o "$work/importance.3" --json --max-tokens 8 --chunk 5
+expect "quantize with importance" 0 '"without_importance":' quantize -m "$mini" -o "$work/i.gguf" --type Q4_K_M --importance "$work/importance" --json
+cmp -s "$work/i.gguf" "$work/q4.gguf" && fail "importance changes nothing" || pass
+one_line_error "importance of another model" 1 "the importance matrix is of another model" quantize -m "$work/tiny" -o "$work/x" --type Q4_K_M --importance "$work/importance"
+one_line_error "importance that is none" 1 "is no importance matrix" quantize -m "$mini" -o "$work/x" --type Q4_K_M --importance "$mini/model.safetensors"
+one_line_error "no importance there" 1 "$work/nothing" quantize -m "$mini" -o "$work/x" --type Q4_K_M --importance "$work/nothing"
+one_line_error "calibrate without text" 1 "has no text" "$dsv4" calibrate -m "$mini" --text "$work/empty" -o "$work/x"
+one_line_error "calibrate with what is no text" 1 "is not UTF-8 at byte 3" "$dsv4" calibrate -m "$mini" --text "$work/binary" -o "$work/x"
+one_line_error "calibrate to nowhere" 1 "is no place for a file" calibrate -o "$work/no/folder/x"
+one_line_error "chunks without room for text" 1 "--chunk: must be 2 or more" calibrate -o "$work/x" --chunk 1
+expect "calibrate without an output" 2 "--output is required" calibrate
+>>>>>>> b11f3f1 (Search AWQ's scales, lock unfinished files, write docs and a report of what each type costs)
 
 # --- what goes wrong
 expect "help" 0 "Usage" "$dsv4" --help

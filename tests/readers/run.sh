@@ -1,6 +1,6 @@
 #!/bin/sh
-# Writes a small GGUF file of every type with `dsv4 synth` and compares what the public Python reader
-# finds in it with what dsv4 reads. Usage: tests/readers/run.sh BUILD_DIR PYTHON
+# Writes a small GGUF file of every type with `dsv4 synth`, and the bundled model in every type with
+# `dsv4 quantize`, and compares what the public Python readers find in them with what dsv4 reads. Usage: tests/readers/run.sh BUILD_DIR PYTHON
 set -eu
 
 if [ $# -ne 2 ]; then
@@ -26,5 +26,23 @@ for type in $types; do
   "$python" "$here/check_gguf.py" "$work/$type/model.gguf" "$work/$type.safetensors" \
     --config "$here/config.json" --types "${type%_[SM]}" || status=1
   rm -rf "$work/$type" "$work/$type.safetensors"
+done
+
+mini=$here/../../models/mini
+"$build/dsv4" calibrate -m "$mini" --text "$mini/README.md" -o "$work/importance" > /dev/null
+for type in $types; do
+  "$build/dsv4" quantize -m "$mini" -o "$work/mini.gguf" --type "$type" \
+    --importance "$work/importance" --json > /dev/null
+  "$build/tests/readers/dump_f32" "$work/mini.gguf" "$work/mini.safetensors"
+  "$python" "$here/check_gguf.py" "$work/mini.gguf" "$work/mini.safetensors" \
+    --config "$mini/config.json" --types "${type%_[SM]}" || status=1
+  rm -f "$work/mini.gguf" "$work/mini.safetensors"
+done
+for type in BF16 FP8 FP4 AWQ-INT4; do
+  "$build/dsv4" quantize -m "$mini" -o "$work/$type" --type "$type" --format safetensors \
+    --importance "$work/importance" --shard-size 0.003 --json > /dev/null
+  "$build/tests/readers/dump_weights" "$work/$type" "$work/$type.safetensors"
+  "$python" "$here/check_safetensors.py" "$work/$type" "$work/$type.safetensors" \
+    --types "${type#AWQ-}" || status=1
 done
 exit $status
