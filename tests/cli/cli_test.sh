@@ -113,7 +113,6 @@ one_line_error "no reference there" 1 "$work/nowhere" quality -m "$mini" --refer
 one_line_error "too long a context" 1 "has a context of 4096 tokens" "$dsv4" eval quality --text "$work/text" -m "$mini" --reference "$mini" --context 5000
 expect "a context without room for a token" 2 "--context" "$dsv4" eval quality --text "$work/text" -m "$mini" --reference "$mini" --context 1
 
-<<<<<<< HEAD
 # --- bench
 "$dsv4" bench -m "$mini" --contexts 0 --batches 1 --prompts 16 --label first --json >"$work/run.jsonl" ||
   fail "bench"
@@ -130,7 +129,6 @@ grep -q "routed experts" "$work/out" || fail "bench: no breakdown"
 grep -q ">prefill<" "$work/roofline.svg" || fail "bench --svg: no prefill"
 echo '{"x": 1}' >"$work/no-run.jsonl"
 one_line_error "rows that are none" 1 "no-run.jsonl: line 1" "$dsv4" bench --replay "$work/no-run.jsonl"
-=======
 # --- other types
 quantize() { "$dsv4" quantize "$@"; }
 expect "a GGUF file" 0 "Q4_K" quantize -m "$mini" -o "$work/q4.gguf" --type Q4_K_M
@@ -186,7 +184,6 @@ one_line_error "calibrate with what is no text" 1 "is not UTF-8 at byte 3" "$dsv
 one_line_error "calibrate to nowhere" 1 "is no place for a file" calibrate -o "$work/no/folder/x"
 one_line_error "chunks without room for text" 1 "--chunk: must be 2 or more" calibrate -o "$work/x" --chunk 1
 expect "calibrate without an output" 2 "--output is required" calibrate
->>>>>>> b11f3f1 (Search AWQ's scales, lock unfinished files, write docs and a report of what each type costs)
 
 # --- what goes wrong
 expect "help" 0 "Usage" "$dsv4" --help
