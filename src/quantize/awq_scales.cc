@@ -54,8 +54,7 @@ std::optional<Feed> feed_of(const std::string& rest) {
       {"attn.wo_b.", {"attn.wo_a.weight", "attn.wo_b.weight"}},
       {"ffn.gate.weight", {"ffn_norm.weight", "ffn.shared_experts.w1.weight"}},
       {"ffn.shared_experts.w1.", {"ffn_norm.weight", "ffn.shared_experts.w1.weight"}},
-      {"ffn.shared_experts.w3.", {"ffn_norm.weight", "ffn.shared_experts.w1.weight"}},
-      {"head.weight", {"norm.weight", "head.weight"}}};
+      {"ffn.shared_experts.w3.", {"ffn_norm.weight", "ffn.shared_experts.w1.weight"}}};
   for (const auto& [start, feed] : kFeeds) {
     if (rest.starts_with(start)) return feed;
   }

@@ -2,8 +2,8 @@
 // columns of the weights that it meets are multiplied with it. The products stay the same bit by
 // bit, but the 4-bit integers lose less of those columns.
 //
-// Inputs that can be divided: what a norm with weights makes (of attention, queries, experts and
-// head), and what wo_a hands to wo_b.
+// Inputs that can be divided: what a norm with weights makes (of attention, queries and experts),
+// and what wo_a hands to wo_b. Not that of the head, which the MTP block feeds too.
 #pragma once
 
 #include "base/thread_pool.h"

@@ -44,7 +44,11 @@ class AwqScalesTest : public QuantizeFixture {
 
 TEST_F(AwqScalesTest, are_powers_of_two_that_makers_take_back) {
   const SourceModel source(write_model("source", kBf16));
-  const AwqScales scales(source, int4_plan(source), importance_of(source), pool_);
+  TypeChoice types;
+  types.mix = mix_of_name("AWQ-INT4");
+  types.mix.head = DType::kI32;
+  const AwqScales scales(source, plan_quantize(source, types, Container::kSafetensors),
+                         importance_of(source), pool_);
   std::map<std::string, size_t> places;
   for (size_t i = 0; i < source.tensors().size(); ++i) {
     places[source.tensors()[i].spec.name] = i;
@@ -78,7 +82,7 @@ TEST_F(AwqScalesTest, are_powers_of_two_that_makers_take_back) {
   expect_pair(scales.columns(places.at("layers.1.attn.q_norm.weight")),
               "layers.1.attn.indexer.wq_b.weight");
   expect_pair(scales.rows(places.at("layers.1.attn.wo_a.weight")), "layers.1.attn.wo_b.weight");
-  EXPECT_TRUE(scales.columns(places.at("head.weight")).empty());  // stays BF16
+  EXPECT_TRUE(scales.columns(places.at("head.weight")).empty());  // has two makers
 }
 
 TEST_F(AwqScalesTest, leave_inputs_alone_that_other_encoded_types_meet) {
