@@ -28,8 +28,8 @@ int64_t stored_bytes(const Checkpoint& checkpoint, const std::string& name) {
 }
 
 // Entries of one layer that a token at this position reads, in bytes.
-int64_t entry_bytes(const ModelConfig& c, int64_t layer, int64_t context) {
-  constexpr int64_t kFloat = sizeof(float);
+int64_t entry_bytes(const ModelConfig& c, const LayerLayout& layout, int64_t layer,
+                    int64_t context) {
   const int64_t ratio = c.ratio(layer);
   int64_t entries = std::min(context + 1, c.window);
   int64_t index_bytes = 0;
@@ -37,30 +37,35 @@ int64_t entry_bytes(const ModelConfig& c, int64_t layer, int64_t context) {
     const int64_t n_compressed = (context + 1) / ratio;
     const bool selects = c.kind(layer) == LayerKind::kCsa && n_compressed > c.index_topk;
     entries += selects ? c.index_topk : n_compressed;
-    if (selects) index_bytes = n_compressed * c.index_head_dim * kFloat;
+    if (selects) index_bytes = n_compressed * layout.index_entry.bytes();
   }
-  return entries * c.head_dim * kFloat + index_bytes;
+  return entries * layout.entry.bytes() + index_bytes;
 }
 
 template <typename Rows>
-void fill_rows(const Rows& rows, int64_t begin, int64_t end, uint64_t& counter) {
+void fill_rows(const Rows& rows, const EntryFormat& format, int64_t begin, int64_t end,
+               uint64_t& counter) {
+  std::vector<float> values(static_cast<size_t>(format.width));
   for (int64_t i = begin; i < end; ++i) {
-    float* row = rows.row(i);
-    for (int64_t k = 0; k < rows.width(); ++k) {
-      row[k] = static_cast<float>(random_uniform(0, 0, counter++) * 2 - 1);
+    for (float& value : values) {
+      value = static_cast<float>(random_uniform(0, 0, counter++) * 2 - 1);
     }
+    encode_entry(format, values.data(), reinterpret_cast<std::byte*>(rows.row(i)));
   }
 }
 
-void fill_ring(const RowRing& ring, int64_t n_tokens, uint64_t& counter) {
-  fill_rows(ring, std::max<int64_t>(0, n_tokens - ring.capacity()), n_tokens, counter);
+template <typename T>
+void fill_ring(const RowRing<T>& ring, const EntryFormat& format, int64_t n_tokens,
+               uint64_t& counter) {
+  fill_rows(ring, format, std::max<int64_t>(0, n_tokens - ring.capacity()), n_tokens, counter);
 }
 
-void fill_compressor(const CompressorState& state, int64_t n_tokens, int64_t ratio,
-                     uint64_t& counter) {
-  fill_ring(state.values, n_tokens, counter);
-  fill_ring(state.scores, n_tokens, counter);
-  fill_rows(state.entries, 0, n_tokens / ratio, counter);
+void fill_compressor(const CompressorState& state, const EntryFormat& format, int64_t n_tokens,
+                     int64_t ratio, uint64_t& counter) {
+  const EntryFormat tail{EntryType::kF32, state.values.width(), 0};
+  fill_ring(state.values, tail, n_tokens, counter);
+  fill_ring(state.scores, tail, n_tokens, counter);
+  fill_rows(state.entries, format, 0, n_tokens / ratio, counter);
 }
 
 }  // namespace
@@ -75,10 +80,13 @@ SequenceState random_state(const StateLayout& layout, int64_t n_tokens) {
   uint64_t counter = 0;
   for (size_t i = 0; i < layout.layers.size(); ++i) {
     const LayerState& layer = state.layer(static_cast<int64_t>(i));
-    const int64_t ratio = layout.layers[i].ratio;
-    fill_ring(layer.window, n_tokens, counter);
-    for (const auto* states : {&layer.compressor, &layer.indexer}) {
-      for (const CompressorState& s : *states) fill_compressor(s, n_tokens, ratio, counter);
+    const LayerLayout& formats = layout.layers[i];
+    fill_ring(layer.window, formats.entry, n_tokens, counter);
+    for (const CompressorState& s : layer.compressor) {
+      fill_compressor(s, formats.entry, n_tokens, formats.ratio, counter);
+    }
+    for (const CompressorState& s : layer.indexer) {
+      fill_compressor(s, formats.index_entry, n_tokens, formats.ratio, counter);
     }
   }
   state.advance(n_tokens);
@@ -120,7 +128,8 @@ StepCost ModelBench::cost_of(const std::vector<int64_t>& expert_runs, int64_t co
   for (size_t i = 0; i < expert_bytes_.size(); ++i) {
     cost.weight_bytes[static_cast<size_t>(TensorClass::kRoutedExpert)] +=
         expert_runs[i] * expert_bytes_[i];
-    cost.state_bytes += batch * entry_bytes(model_.config(), static_cast<int64_t>(i), context);
+    cost.state_bytes += batch * entry_bytes(model_.config(), model_.state_layout().layers[i],
+                                            static_cast<int64_t>(i), context);
   }
   return cost;
 }

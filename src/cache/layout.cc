@@ -5,9 +5,9 @@ namespace {
 
 constexpr int64_t kFloatBytes = 4;
 
-int64_t page_bytes(int64_t n_entries, int64_t width) {
+int64_t page_bytes(int64_t n_entries, const EntryFormat& format) {
   const int64_t n_pages = (n_entries + kEntriesPerPage - 1) / kEntriesPerPage;
-  return n_pages * kEntriesPerPage * width * kFloatBytes;
+  return n_pages * kEntriesPerPage * format.bytes();
 }
 
 }  // namespace
@@ -22,16 +22,16 @@ StateBytes& StateBytes::operator+=(const StateBytes& other) {
 
 StateBytes state_bytes(const LayerLayout& layer, int64_t rollback_tokens, int64_t n_tokens) {
   StateBytes bytes;
-  bytes.window = (layer.window + rollback_tokens) * layer.head_dim * kFloatBytes;
+  bytes.window = (layer.window + rollback_tokens) * layer.entry.bytes();
   if (!layer.has_compressor()) return bytes;
   // Values and scores of each token in the tail.
   const int64_t tail_rows = 2 * (layer.tail_tokens() + rollback_tokens);
   const int64_t n_entries = n_tokens / layer.ratio;
-  bytes.compressed = page_bytes(n_entries, layer.head_dim);
-  bytes.tails = tail_rows * layer.overlap() * layer.head_dim * kFloatBytes;
+  bytes.compressed = page_bytes(n_entries, layer.entry);
+  bytes.tails = tail_rows * layer.tail_width() * kFloatBytes;
   if (!layer.has_indexer()) return bytes;
-  bytes.index = page_bytes(n_entries, layer.index_head_dim);
-  bytes.tails += tail_rows * layer.overlap() * layer.index_head_dim * kFloatBytes;
+  bytes.index = page_bytes(n_entries, layer.index_entry);
+  bytes.tails += tail_rows * layer.index_tail_width() * kFloatBytes;
   return bytes;
 }
 

@@ -2,17 +2,19 @@
 // `inspect` and admission all use.
 #pragma once
 
+#include "quant/entry_format.h"
+
 #include <cstdint>
 #include <vector>
 
 namespace dsv4 {
 
-// What one layer keeps per sequence (architecture.md section 6). Entries are float32.
+// What one layer keeps per sequence (architecture.md section 6).
 struct LayerLayout {
-  int64_t ratio = 0;           // r: 0 keeps the window only
-  int64_t window = 0;          // W
-  int64_t head_dim = 0;        // c, width of window and compressed entries
-  int64_t index_head_dim = 0;  // ci, width of index entries; used where ratio == 4
+  int64_t ratio = 0;        // r: 0 keeps the window only
+  int64_t window = 0;       // W
+  EntryFormat entry;        // of window and compressed entries
+  EntryFormat index_entry;  // used where ratio == 4
 
   bool has_compressor() const { return ratio != 0; }
   bool has_indexer() const { return ratio == 4; }
@@ -20,17 +22,22 @@ struct LayerLayout {
   int64_t overlap() const { return ratio == 4 ? 2 : 1; }
   // Tokens that the entry in progress may still read.
   int64_t tail_tokens() const { return overlap() * ratio; }
+  // Inputs of the compressors, float32 in every storage.
+  int64_t tail_width() const { return overlap() * entry.width; }
+  int64_t index_tail_width() const { return overlap() * index_entry.width; }
 };
 
 struct StateLayout {
   std::vector<LayerLayout> layers;
-  int64_t max_tokens = 0;       // context length: more is refused
-  int64_t rollback_tokens = 0;  // how many of the last tokens can be taken back
-  uint64_t fingerprint = 0;     // of model and numerics; a snapshot of another one is refused
+  KvStorage storage = KvStorage::kF32;  // that the formats of all layers belong to
+  int64_t max_tokens = 0;               // context length: more is refused
+  int64_t rollback_tokens = 0;          // how many of the last tokens can be taken back
+  uint64_t fingerprint = 0;  // of model and numerics; a snapshot of another one is refused
 };
 
-// Rows of float32 that a state of `n_tokens` tokens owns.
 inline constexpr int64_t kEntriesPerPage = 64;
+
+// Bytes of the rows that a state of `n_tokens` tokens owns.
 struct StateBytes {
   int64_t window = 0;      // rings of window entries
   int64_t compressed = 0;  // pages of compressed entries

@@ -12,13 +12,13 @@ namespace dsv4 {
 namespace {
 
 constexpr char kMagic[8] = {'D', 'S', 'V', '4', 'S', 'E', 'Q', '\0'};
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;
 
 // The fixed head of a snapshot; rows follow, then the XXH3 checksum of all before it.
 struct SnapshotHeader {
   char magic[8];
   uint32_t version;
-  uint32_t reserved;
+  uint32_t storage;  // KvStorage
   uint64_t fingerprint;
   int64_t n_tokens;
   int64_t oldest;
@@ -27,8 +27,10 @@ static_assert(sizeof(SnapshotHeader) == 40);
 
 constexpr int64_t kChecksumBytes = 8;
 
-void visit_ring(const RowRing& ring, int64_t begin, int64_t end, const auto& visit) {
-  for (int64_t p = begin; p < end; ++p) visit(ring.row(p), ring.width());
+template <typename T>
+void visit_ring(const RowRing<T>& ring, int64_t begin, int64_t end, const auto& visit) {
+  const auto n = static_cast<size_t>(ring.width()) * sizeof(T);
+  for (int64_t p = begin; p < end; ++p) visit(ring.row(p), n);
 }
 
 void visit_compressor(const CompressorState& state, const LayerLayout& layout, int64_t oldest,
@@ -37,36 +39,41 @@ void visit_compressor(const CompressorState& state, const LayerLayout& layout, i
   visit_ring(state.values, begin, n_tokens, visit);
   visit_ring(state.scores, begin, n_tokens, visit);
   for (int64_t i = 0; i < n_tokens / layout.ratio; ++i) {
-    visit(state.entries.row(i), state.entries.width());
+    visit(state.entries.row(i), static_cast<size_t>(state.entries.width()));
   }
 }
 
 }  // namespace
 
-void RowRing::append(int64_t position, Matrix<const float> rows) {
+template <typename T>
+void RowRing<T>::append(int64_t position, Matrix<const T> rows) {
   CHECK(rows.size(1) == width(), rows.size(1), width());
   for (int64_t i = std::max<int64_t>(0, rows.size(0) - capacity()); i < rows.size(0); ++i) {
     std::copy_n(&rows(i, 0), width(), row(position + i));
   }
 }
 
+template class RowRing<float>;
+template class RowRing<std::byte>;
+
 int64_t PagedRows::bytes() const {
-  return static_cast<int64_t>(pages_.size()) * kEntriesPerPage * width_ *
-         static_cast<int64_t>(sizeof(float));
+  return static_cast<int64_t>(pages_.size()) * kEntriesPerPage * row_bytes_;
 }
 
 void PagedRows::reserve(int64_t n_rows) {
   const auto n_pages = static_cast<size_t>((n_rows + kEntriesPerPage - 1) / kEntriesPerPage);
   while (pages_.size() < n_pages) {
-    pages_.emplace_back(std::array<int64_t, 2>{kEntriesPerPage, width_});
+    pages_.emplace_back(std::array<int64_t, 2>{kEntriesPerPage, row_bytes_});
   }
 }
 
 LayerState::LayerState(const LayerLayout& layout, int64_t rollback_tokens)
-    : window(layout.window + rollback_tokens, layout.head_dim) {
+    : window(layout.window + rollback_tokens, layout.entry.bytes()) {
   const int64_t tail = layout.tail_tokens() + rollback_tokens;
-  if (layout.has_compressor()) compressor.emplace_back(layout.head_dim, layout.overlap(), tail);
-  if (layout.has_indexer()) indexer.emplace_back(layout.index_head_dim, layout.overlap(), tail);
+  if (layout.has_compressor()) compressor.emplace_back(layout.entry, layout.tail_width(), tail);
+  if (layout.has_indexer()) {
+    indexer.emplace_back(layout.index_entry, layout.index_tail_width(), tail);
+  }
 }
 
 SequenceState::SequenceState(const StateLayout& layout) : layout_(layout) {
@@ -137,30 +144,34 @@ void SequenceState::visit_rows(const Visit& visit) const {
 }
 
 int64_t SequenceState::snapshot_bytes() const {
-  int64_t floats = 0;
+  constexpr int64_t kFloatBytes = sizeof(float);
+  int64_t rows = 0;
   const auto rows_since = [&](int64_t tokens) {
     return n_tokens_ - std::max<int64_t>(0, oldest_ - tokens);
   };
   for (const LayerLayout& layer : layout_.layers) {
-    floats += rows_since(layer.window) * layer.head_dim;
+    rows += rows_since(layer.window) * layer.entry.bytes();
     if (!layer.has_compressor()) continue;
-    const int64_t tail_rows = 2 * rows_since(layer.tail_tokens()) * layer.overlap();
-    const int64_t width = layer.head_dim + (layer.has_indexer() ? layer.index_head_dim : 0);
-    floats += (tail_rows + n_tokens_ / layer.ratio) * width;
+    const int64_t n_entries = n_tokens_ / layer.ratio;
+    const int64_t tail_rows = 2 * rows_since(layer.tail_tokens());
+    rows += n_entries * layer.entry.bytes() + tail_rows * layer.tail_width() * kFloatBytes;
+    if (!layer.has_indexer()) continue;
+    rows += n_entries * layer.index_entry.bytes();
+    rows += tail_rows * layer.index_tail_width() * kFloatBytes;
   }
-  return static_cast<int64_t>(sizeof(SnapshotHeader)) +
-         floats * static_cast<int64_t>(sizeof(float)) + kChecksumBytes;
+  return static_cast<int64_t>(sizeof(SnapshotHeader)) + rows + kChecksumBytes;
 }
 
 std::vector<std::byte> SequenceState::snapshot() const {
   std::vector<std::byte> bytes(static_cast<size_t>(snapshot_bytes()));
-  SnapshotHeader header{{}, kVersion, 0, layout_.fingerprint, n_tokens_, oldest_};
+  SnapshotHeader header{
+      {},        kVersion, static_cast<uint32_t>(layout_.storage), layout_.fingerprint,
+      n_tokens_, oldest_};
   std::memcpy(header.magic, kMagic, sizeof(kMagic));
   std::byte* out = bytes.data();
   std::memcpy(out, &header, sizeof(header));
   out += sizeof(header);
-  visit_rows([&](const float* row, int64_t width) {
-    const size_t n = static_cast<size_t>(width) * sizeof(float);
+  visit_rows([&](const void* row, size_t n) {
     std::memcpy(out, row, n);
     out += n;
   });
@@ -186,14 +197,21 @@ SequenceState SequenceState::restore(const StateLayout& layout, std::span<const 
   }
   if (header.version != kVersion) {
     refuse(ErrorCode::kUnsupported,
-           fmt::format("byte 8: snapshot version {}, this program reads {}", header.version,
-                       kVersion));
+           fmt::format("byte 8: snapshot version {}, this program reads {}{}", header.version,
+                       kVersion, header.version == 1 ? " (1 kept all rows in float32)" : ""));
   }
-  if (header.reserved != 0) {
-    refuse(ErrorCode::kInvalidInput, fmt::format("byte 12: expected 0, found {}", header.reserved));
+  if (header.storage > static_cast<uint32_t>(KvStorage::kNative)) {
+    refuse(ErrorCode::kInvalidInput,
+           fmt::format("byte 12: no storage has number {}", header.storage));
   }
   if (header.fingerprint != layout.fingerprint) {
     refuse(ErrorCode::kInvalidInput, "byte 16: the snapshot belongs to another model or numerics");
+  }
+  if (static_cast<KvStorage>(header.storage) != layout.storage) {
+    refuse(ErrorCode::kInvalidInput,
+           fmt::format("byte 12: entries are stored as {}, this model keeps {}",
+                       kv_storage_name(static_cast<KvStorage>(header.storage)),
+                       kv_storage_name(layout.storage)));
   }
   if (header.n_tokens < 0 || header.n_tokens > layout.max_tokens || header.oldest < 0 ||
       header.oldest > header.n_tokens || header.n_tokens - header.oldest > layout.rollback_tokens) {
@@ -218,8 +236,7 @@ SequenceState SequenceState::restore(const StateLayout& layout, std::span<const 
   }
   state.reserve(header.n_tokens);
   const std::byte* in = bytes.data() + sizeof(header);
-  state.visit_rows([&](float* row, int64_t width) {
-    const size_t n = static_cast<size_t>(width) * sizeof(float);
+  state.visit_rows([&](void* row, size_t n) {
     std::memcpy(row, in, n);
     in += n;
   });

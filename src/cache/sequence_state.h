@@ -15,7 +15,9 @@
 
 namespace dsv4 {
 
-// Rows of the last `capacity` positions; position p lives in slot p mod capacity.
+// Rows of the last `capacity` positions; position p lives in slot p mod capacity. Entries are rows
+// of bytes in an EntryFormat, inputs of compressors rows of float.
+template <typename T>
 class RowRing {
  public:
   RowRing(int64_t capacity, int64_t width) : rows_({capacity, width}) {}
@@ -23,47 +25,47 @@ class RowRing {
   int64_t capacity() const { return rows_.view().size(0); }
   int64_t width() const { return rows_.view().size(1); }
   int64_t bytes() const { return static_cast<int64_t>(rows_.bytes()); }
-  float* row(int64_t position) const { return &rows_.view()(position % capacity(), 0); }
+  T* row(int64_t position) const { return &rows_.view()(position % capacity(), 0); }
   // Stores rows for positions [position, position + n), as far as they fit (the last ones do).
-  void append(int64_t position, Matrix<const float> rows);
+  void append(int64_t position, Matrix<const T> rows);
 
  private:
-  Tensor<float, 2> rows_;
+  Tensor<T, 2> rows_;
 };
 
-// A growing table of rows in pages that never move.
+// A growing table of entries in pages that never move.
 class PagedRows {
  public:
-  explicit PagedRows(int64_t width) : width_(width) {}
+  explicit PagedRows(int64_t row_bytes) : row_bytes_(row_bytes) {}
 
-  int64_t width() const { return width_; }
+  int64_t width() const { return row_bytes_; }
   int64_t bytes() const;
-  float* row(int64_t i) const {
+  std::byte* row(int64_t i) const {
     return &pages_[static_cast<size_t>(i / kEntriesPerPage)].view()(i % kEntriesPerPage, 0);
   }
   void reserve(int64_t n_rows);
 
  private:
-  int64_t width_;
-  std::vector<Tensor<float, 2>> pages_;
+  int64_t row_bytes_;
+  std::vector<Tensor<std::byte, 2>> pages_;
 };
 
 // Entries of one compressor and the inputs of those in progress.
 struct CompressorState {
-  CompressorState(int64_t width, int64_t overlap, int64_t tail_capacity)
-      : values(tail_capacity, overlap * width),
-        scores(tail_capacity, overlap * width),
-        entries(width) {}
+  CompressorState(const EntryFormat& format, int64_t tail_width, int64_t tail_capacity)
+      : values(tail_capacity, tail_width),
+        scores(tail_capacity, tail_width),
+        entries(format.bytes()) {}
 
-  RowRing values;  // u, per token
-  RowRing scores;  // g with the position bias added, per token
+  RowRing<float> values;  // u, per token
+  RowRing<float> scores;  // g with the position bias added, per token
   PagedRows entries;
 };
 
 struct LayerState {
   LayerState(const LayerLayout& layout, int64_t rollback_tokens);
 
-  RowRing window;
+  RowRing<std::byte> window;
   std::vector<CompressorState> compressor;  // one where the layer compresses, else none
   std::vector<CompressorState> indexer;     // one where the layer has an indexer, else none
 };
@@ -97,7 +99,7 @@ class SequenceState {
                                const std::string& where);
 
  private:
-  // Calls visit(bytes of a row) for every row that the state at n_tokens_ (and every earlier state
+  // Calls visit(row, its bytes) for every row that the state at n_tokens_ (and every earlier state
   // that rollback can reach) depends on, in the order of a snapshot.
   template <typename Visit>
   void visit_rows(const Visit& visit) const;

@@ -6,7 +6,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstring>
 #include <vector>
 
 namespace dsv4 {
@@ -14,7 +13,7 @@ namespace {
 
 TEST(RowRing, keeps_the_last_rows_whatever_the_chunks) {
   for (const int64_t capacity : {1, 2, 5}) {
-    RowRing ring(capacity, 2);
+    RowRing<float> ring(capacity, 2);
     EXPECT_EQ(ring.bytes(), capacity * 2 * 4);
     int64_t n = 0;
     for (const int64_t chunk : {1, 3, 0, 2, 7, 1, 5, 20, 4}) {
@@ -36,29 +35,29 @@ TEST(RowRing, keeps_the_last_rows_whatever_the_chunks) {
 TEST(PagedRows, never_move_while_they_grow) {
   PagedRows rows(3);
   EXPECT_EQ(rows.bytes(), 0);
-  std::vector<float*> places;
+  std::vector<std::byte*> places;
   for (int64_t n = 1; n <= 3 * kEntriesPerPage; ++n) {
     rows.reserve(n);
     places.push_back(rows.row(n - 1));
-    std::fill_n(places.back(), 3, static_cast<float>(n));
+    std::fill_n(places.back(), 3, static_cast<std::byte>(n));
   }
-  EXPECT_EQ(rows.bytes(), 3 * kEntriesPerPage * 3 * 4);
+  EXPECT_EQ(rows.bytes(), 3 * kEntriesPerPage * 3);
   rows.reserve(1);
   for (int64_t i = 0; i < 3 * kEntriesPerPage; ++i) {
     EXPECT_EQ(rows.row(i), places[static_cast<size_t>(i)]);
-    EXPECT_EQ(rows.row(i)[2], static_cast<float>(i + 1));
+    EXPECT_EQ(rows.row(i)[2], static_cast<std::byte>(i + 1));
   }
 }
+
+constexpr KvStorage kStorages[] = {KvStorage::kF32, KvStorage::kBf16, KvStorage::kNative};
 
 // Every row that tokens after the state need is the one of the history.
 void expect_rows(TestSequence& sequence) {
   ASSERT_EQ(sequence.state().n_tokens(), sequence.n_tokens());
-  sequence.visit_needed(sequence.n_tokens(), [&](const float* row, int64_t width, size_t layer,
+  sequence.visit_needed(sequence.n_tokens(), [&](std::span<const std::byte> row, size_t layer,
                                                  uint64_t kind, int64_t position) {
-    for (int64_t c = 0; c < width; ++c) {
-      uint32_t bits = 0;
-      std::memcpy(&bits, row + c, sizeof(bits));
-      ASSERT_EQ(bits, sequence.expected(layer, kind, position, c))
+    for (size_t i = 0; i < row.size(); ++i) {
+      ASSERT_EQ(row[i], sequence.expected(layer, kind, position, i))
           << "layer " << layer << " kind " << kind << " position " << position << " of "
           << sequence.n_tokens();
     }
@@ -68,7 +67,8 @@ void expect_rows(TestSequence& sequence) {
 TEST(SequenceState, holds_what_later_tokens_need_after_any_chunks_rollbacks_and_restores) {
   for (uint64_t seed = 1; seed <= 60; ++seed) {
     SCOPED_TRACE(testing::Message() << "seed " << seed);
-    TestSequence sequence(small_layout(static_cast<int64_t>(seed % 9)), seed);
+    const KvStorage storage = kStorages[seed % 3];
+    TestSequence sequence(small_layout(static_cast<int64_t>(seed % 9), storage), seed);
     for (uint64_t step = 0; step < 40; ++step) {
       const uint64_t choice = random_bits(seed, 2, step) % 8;
       const auto amount = static_cast<int64_t>(random_bits(seed, 3, step) % 24);

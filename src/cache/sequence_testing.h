@@ -6,25 +6,28 @@
 #include "cache/sequence_state.h"
 
 #include <algorithm>
-#include <bit>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 namespace dsv4 {
 
 // Every kind of layer, small: window only, overlapping blocks with an indexer, plain blocks.
-inline StateLayout small_layout(int64_t rollback_tokens) {
+inline StateLayout small_layout(int64_t rollback_tokens, KvStorage storage = KvStorage::kNative) {
   StateLayout layout;
-  layout.layers = {{0, 5, 3, 2}, {4, 6, 2, 1}, {3, 4, 2, 1}};
+  layout.storage = storage;
+  const EntryFormat entry = entry_format(storage, 3, 2);
+  const EntryFormat index_entry = index_key_format(storage, 1);
+  layout.layers = {{0, 5, entry, {}}, {4, 6, entry, index_entry}, {3, 4, entry, {}}};
   layout.max_tokens = 1000;
   layout.rollback_tokens = rollback_tokens;
   layout.fingerprint = 0x0123456789ABCDEF;
   return layout;
 }
 
-// Feeds tokens to a SequenceState as the model does. Each token has a random number, and each
-// number of a row is a function of layer, kind of row, column and the tokens that the row depends
-// on, so that a row of another token, or of one that was taken back, does not compare equal.
+// Feeds tokens to a SequenceState as the model does. Each token has a random number, and each byte
+// of a row is a function of layer, kind of row, place in it and the tokens that the row depends on,
+// so that a row of another token, or of one that was taken back, does not compare equal.
 class TestSequence {
  public:
   enum Kind : uint64_t { kWindow, kValues, kScores, kEntries, kIndex = 8 };
@@ -56,13 +59,13 @@ class TestSequence {
     tokens_.erase(tokens_.end() - n, tokens_.end());
   }
 
-  // Calls visit(actual row, its width, layer, kind, position) for every row that the tokens from
+  // Calls visit(bytes of the actual row, layer, kind, position) for every row that the tokens from
   // `from` on depend on, in the documented order of a snapshot.
   template <typename Visit>
   void visit_needed(int64_t from, const Visit& visit) {
-    const auto visit_ring = [&](const RowRing& ring, size_t l, uint64_t kind, int64_t tokens) {
+    const auto visit_ring = [&](const auto& ring, size_t l, uint64_t kind, int64_t tokens) {
       for (int64_t p = std::max<int64_t>(0, from - tokens); p < n_tokens(); ++p) {
-        visit(ring.row(p), ring.width(), l, kind, p);
+        visit(bytes_of(ring, p), l, kind, p);
       }
     };
     for (size_t l = 0; l < layout_.layers.size(); ++l) {
@@ -75,7 +78,7 @@ class TestSequence {
           visit_ring(compressor.values, l, base + kValues, layout.tail_tokens());
           visit_ring(compressor.scores, l, base + kScores, layout.tail_tokens());
           for (int64_t i = 0; i < n_tokens() / layout.ratio; ++i) {
-            visit(compressor.entries.row(i), compressor.entries.width(), l, base + kEntries, i);
+            visit(bytes_of(compressor.entries, i), l, base + kEntries, i);
           }
         }
         base = kIndex;
@@ -83,8 +86,8 @@ class TestSequence {
     }
   }
 
-  // The bits of a row's float. An entry depends on all tokens of its block (and of those before).
-  uint32_t expected(size_t layer, uint64_t kind, int64_t position, int64_t column) const {
+  // A byte of a row. A compressed entry depends on all tokens of its block (and of those before).
+  std::byte expected(size_t layer, uint64_t kind, int64_t position, size_t place) const {
     const bool is_entry = kind % kIndex == kEntries;
     const int64_t ratio = layout_.layers[layer].ratio;
     uint64_t bits = 0;
@@ -94,23 +97,26 @@ class TestSequence {
       bits = token(position);
     }
     const auto row = static_cast<uint64_t>(position) * 16 + kind;
-    return static_cast<uint32_t>(
-        random_bits(bits, row, layer * 1000 + static_cast<uint64_t>(column)));
+    return static_cast<std::byte>(random_bits(bits, row, layer * 1000 + place) & 0xFF);
   }
 
  private:
   uint64_t token(int64_t position) const { return tokens_[static_cast<size_t>(position)]; }
 
-  void fill(float* row, int64_t width, size_t layer, uint64_t kind, int64_t position) const {
-    for (int64_t c = 0; c < width; ++c) {
-      row[c] = std::bit_cast<float>(expected(layer, kind, position, c));
-    }
+  template <typename Rows>
+  static std::span<std::byte> bytes_of(const Rows& rows, int64_t i) {
+    return std::as_writable_bytes(std::span(rows.row(i), static_cast<size_t>(rows.width())));
   }
 
-  void append(RowRing& ring, size_t layer, uint64_t kind, int64_t begin) const {
-    const Tensor<float, 2> rows({n_tokens() - begin, ring.width()});
+  void fill(std::span<std::byte> row, size_t layer, uint64_t kind, int64_t position) const {
+    for (size_t i = 0; i < row.size(); ++i) row[i] = expected(layer, kind, position, i);
+  }
+
+  template <typename T>
+  void append(RowRing<T>& ring, size_t layer, uint64_t kind, int64_t begin) const {
+    const Tensor<T, 2> rows({n_tokens() - begin, ring.width()});
     for (int64_t p = begin; p < n_tokens(); ++p) {
-      fill(&rows.view()(p - begin, 0), ring.width(), layer, kind, p);
+      fill(std::as_writable_bytes(rows.view()[p - begin].span()), layer, kind, p);
     }
     ring.append(begin, rows.view());
   }
@@ -120,7 +126,7 @@ class TestSequence {
     append(state.scores, layer, base + kScores, begin);
     const int64_t ratio = layout_.layers[layer].ratio;
     for (int64_t i = begin / ratio; i < n_tokens() / ratio; ++i) {
-      fill(state.entries.row(i), state.entries.width(), layer, base + kEntries, i);
+      fill(bytes_of(state.entries, i), layer, base + kEntries, i);
     }
   }
 

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <limits>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -61,8 +62,8 @@ void expect_refused(const StateLayout& layout, const Bytes& bytes, const std::st
   }
 }
 
-TEST(Snapshot, has_the_documented_bytes) {
-  TestSequence sequence(small_layout(3), 5);
+void expect_documented_bytes(KvStorage storage, uint32_t storage_number) {
+  TestSequence sequence(small_layout(3, storage), 5);
   sequence.feed(9);
   sequence.feed(4);
   sequence.rollback(2);
@@ -70,20 +71,26 @@ TEST(Snapshot, has_the_documented_bytes) {
   Bytes expected;
   for (const char c : std::string("DSV4SEQ")) expected.push_back(static_cast<std::byte>(c));
   put(expected, uint8_t{0});
-  put(expected, uint32_t{1});  // version
-  put(expected, uint32_t{0});
+  put(expected, uint32_t{2});  // version
+  put(expected, storage_number);
   put(expected, uint64_t{0x0123456789ABCDEF});
   put(expected, int64_t{11});
   put(expected, oldest);
   ASSERT_EQ(expected.size(), kHeaderBytes);
   sequence.visit_needed(
-      oldest, [&](const float*, int64_t width, size_t layer, uint64_t kind, int64_t position) {
-        for (int64_t c = 0; c < width; ++c) {
-          put(expected, sequence.expected(layer, kind, position, c));
+      oldest, [&](std::span<const std::byte> row, size_t layer, uint64_t kind, int64_t position) {
+        for (size_t i = 0; i < row.size(); ++i) {
+          expected.push_back(sequence.expected(layer, kind, position, i));
         }
       });
   put(expected, XXH3_64bits(expected.data(), expected.size()));
   EXPECT_EQ(sequence.state().snapshot(), expected);
+}
+
+TEST(Snapshot, has_the_documented_bytes) {
+  expect_documented_bytes(KvStorage::kF32, 0);
+  expect_documented_bytes(KvStorage::kBf16, 1);
+  expect_documented_bytes(KvStorage::kNative, 2);
 }
 
 TEST(Snapshot, of_nothing_is_header_and_checksum) {
@@ -155,12 +162,17 @@ Bytes changed(size_t at, T value) {
 TEST(Snapshot, fields_of_another_program_or_model_are_refused_by_name) {
   const StateLayout layout = small_layout(2);
   expect_refused(layout, changed(0, 'd'), "byte 0: not a snapshot");
-  expect_refused(layout, changed<uint32_t>(8, 2), "byte 8: snapshot version 2",
+  expect_refused(layout, changed<uint32_t>(8, 1),
+                 "byte 8: snapshot version 1, this program reads 2 (1 kept all rows in float32)",
                  ErrorCode::kUnsupported);
-  expect_refused(layout, changed<uint32_t>(12, 1), "byte 12");
+  expect_refused(layout, changed<uint32_t>(8, 3),
+                 "byte 8: snapshot version 3, this program reads 2", ErrorCode::kUnsupported);
+  expect_refused(layout, changed<uint32_t>(12, 1),
+                 "byte 12: entries are stored as bf16, this model keeps native");
+  expect_refused(layout, changed<uint32_t>(12, 3), "byte 12: no storage has number 3");
   expect_refused(layout, changed<uint64_t>(16, 0x0123456789ABCDEE),
                  "byte 16: the snapshot belongs");
-  Bytes damaged = changed<uint32_t>(8, 1);
+  Bytes damaged = changed<uint32_t>(8, 2);
   damaged[50] ^= std::byte{1};
   expect_refused(layout, damaged,
                  "byte " + std::to_string(damaged.size() - 8) + ": the checksum does not match");
@@ -189,7 +201,7 @@ TEST(Snapshot, another_geometry_of_the_same_fingerprint_is_refused) {
   expect_refused(layout, bytes, "context length of 13");
   expect_refused(small_layout(1), bytes, "byte 24: token counts");
   layout = small_layout(2);
-  layout.layers[1].head_dim = 3;
+  layout.layers[1].entry.width = 4;
   expect_refused(layout, bytes, "bytes, found");
   layout = small_layout(2);
   layout.layers.pop_back();

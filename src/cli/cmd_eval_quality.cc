@@ -34,16 +34,17 @@ struct QualityArgs {
   Numerics numerics = Numerics::kFast;
   Numerics reference_numerics = Numerics::kExact;
   bool special = false;
-  ModelArgs machine;  // --isa, --threads, --chunk
+  std::optional<KvStorage> kv;  // of the models to judge
+  ModelArgs machine;            // --isa, --threads, --chunk
   bool json = false;
 };
 
 // One of the models, and what is told about it besides its quality.
 struct Entry {
-  Entry(std::string model_path, Numerics model_numerics, Ops& ops, int64_t chunk)
+  Entry(std::string model_path, Ops& ops, const ModelOptions& options)
       : path(std::move(model_path)),
-        numerics(model_numerics),
-        model(path, ops, {.numerics = model_numerics, .max_batch_tokens = chunk}),
+        numerics(options.numerics),
+        model(path, ops, options),
         groups(stored_groups(model.checkpoint(), model.config())) {}
 
   int64_t bytes() const {
@@ -66,8 +67,8 @@ class QualityCommand {
     text_ = read_text(args.text);
     read_tokens();
     ops_ = make_cpu_ops(pool_, isa_);
-    add(args.reference, args.reference_numerics);
-    for (const std::string& path : args.candidates) add(path, args.numerics);
+    add(args.reference, args.reference_numerics, {});
+    for (const std::string& path : args.candidates) add(path, args.numerics, args.kv);
   }
 
   void measure() {
@@ -127,9 +128,10 @@ class QualityCommand {
   }
 
  private:
-  void add(const std::string& path, Numerics numerics) {
+  void add(const std::string& path, Numerics numerics, std::optional<KvStorage> kv) {
     const int64_t chunk = std::min(args_.machine.chunk, args_.context - 1);
-    entries_.push_back(std::make_unique<Entry>(path, numerics, *ops_, chunk));
+    const ModelOptions options{.numerics = numerics, .kv = kv, .max_batch_tokens = chunk};
+    entries_.push_back(std::make_unique<Entry>(path, *ops_, options));
     const Model& model = entries_.back()->model;
     if (args_.context <= model.config().max_position_embeddings) return;
     throw Error(ErrorCode::kOutOfRange, path,
@@ -238,6 +240,7 @@ void add_eval_quality(CLI::App& eval) {
   add_numerics_option(*command, "--numerics", args->numerics, "Numerics of the models to judge");
   add_numerics_option(*command, "--reference-numerics", args->reference_numerics,
                       "Numerics of the reference");
+  add_kv_option(*command, args->kv);
   args->machine.add_machine_to(*command);
   command->add_flag("--json", args->json, "One JSON object, with hashes of the models");
   command->footer(

@@ -2,6 +2,7 @@
 #include "base/error.h"
 #include "cache/layout.h"
 #include "cli/commands.h"
+#include "cli/model_options.h"
 #include "cli/units.h"
 #include "eval/footprint.h"
 #include "model/names.h"
@@ -30,6 +31,7 @@ struct InspectArgs {
   bool tensors = false;
   int64_t context = 4096;
   int64_t chunk = 512;
+  std::optional<KvStorage> kv;
 };
 
 // What was found under the path: a configuration, files, or both.
@@ -161,8 +163,8 @@ void print_groups(const std::vector<StoredGroup>& groups, bool from_files) {
 }
 
 void print_state(const ModelConfig& config, const StateLayout& layout) {
-  fmt::print("\n{:<24}{:>14}{:>22}\n", "state of a sequence", "as kept here",
-             "as trained (FP8/FP4)");
+  fmt::print("\n{:<24}{:>14}{:>22}\n", "state of a sequence",
+             fmt::format("kept as {}", kv_storage_name(layout.storage)), "as trained (FP8/FP4)");
   fmt::print("  {:<22}{:>14}\n", "per further token", human_bytes(state_bytes_per_token(layout)));
   for (const int64_t n : kContexts) {
     fmt::print("  {:<22}{:>14}{:>22}\n", fmt::format("{} tokens", n),
@@ -200,7 +202,10 @@ std::vector<StoredGroup> groups_of(const Found& found) {
 }
 
 ModelOptions options_of(const InspectArgs& args) {
-  return {.numerics = Numerics::kFast, .max_batch_tokens = args.chunk, .context = args.context};
+  return {.numerics = Numerics::kFast,
+          .kv = args.kv,
+          .max_batch_tokens = args.chunk,
+          .context = args.context};
 }
 
 void print_text(const Found& found, const InspectArgs& args) {
@@ -238,20 +243,22 @@ Json config_json(const Found& found, const InspectArgs& args) {
   const StateLayout layout = Model::layout_of(config, options_of(args));
   const std::vector<StoredGroup> groups = groups_of(found);
   const MemoryForecast m = forecast_memory(config, groups, options_of(args), args.context);
-  Json json = {
-      {"config", Json::parse(config_to_json(config))},
-      {"layers", Json::array()},
-      {"parameters", params_json(count_params(config))},
-      {"stored", Json::array()},
-      {"state", {{"bytes_per_token", state_bytes_per_token(layout)}, {"at", Json::array()}}},
-      {"memory",
-       {{"tokens", args.context},
-        {"chunk", args.chunk},
-        {"weights", m.weights},
-        {"state", m.state},
-        {"workspace", m.workspace},
-        {"program", m.program},
-        {"total", m.total()}}}};
+  Json json = {{"config", Json::parse(config_to_json(config))},
+               {"layers", Json::array()},
+               {"parameters", params_json(count_params(config))},
+               {"stored", Json::array()},
+               {"state",
+                {{"storage", kv_storage_name(layout.storage)},
+                 {"bytes_per_token", state_bytes_per_token(layout)},
+                 {"at", Json::array()}}},
+               {"memory",
+                {{"tokens", args.context},
+                 {"chunk", args.chunk},
+                 {"weights", m.weights},
+                 {"state", m.state},
+                 {"workspace", m.workspace},
+                 {"program", m.program},
+                 {"total", m.total()}}}};
   for (int64_t i = 0; i < config.n_layers; ++i) {
     json["layers"].push_back({{"kind", kind_name(config.kind(i))},
                               {"ratio", config.ratio(i)},
@@ -305,6 +312,7 @@ void add_inspect(CLI::App& app) {
       ->required();
   command->add_flag("--json", args->json, "One JSON object");
   command->add_flag("--tensors", args->tensors, "Also list every tensor with file and offset");
+  add_kv_option(*command, args->kv);
   command
       ->add_option("--context", args->context,
                    "Tokens of the sequence that memory is predicted for")

@@ -37,6 +37,7 @@ std::string_view trim(std::string_view text) {
 ModelOptions model_options(const ModelArgs& args) {
   ModelOptions options;
   options.numerics = args.numerics;
+  options.kv = args.kv;
   options.max_batch_tokens = args.chunk;
   options.context = args.context;
   return options;
@@ -65,11 +66,22 @@ void add_numerics_option(CLI::App& command, const std::string& name, Numerics& n
       ->default_str(std::string(numerics_name(numerics)));
 }
 
+void add_kv_option(CLI::App& command, std::optional<KvStorage>& kv) {
+  command
+      .add_option(
+          "--kv", kv,
+          "How the state keeps entries: native, as trained (FP8 and BF16, index keys FP4);\n"
+          "bf16; f32. Default: native for fast numerics, the others have f32 only")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, KvStorage>{
+          {"native", KvStorage::kNative}, {"bf16", KvStorage::kBf16}, {"f32", KvStorage::kF32}}));
+}
+
 void ModelArgs::add_to(CLI::App& command) {
   command.add_option("-m,--model", path, "Model folder")->required()->type_name("DIR");
   add_numerics_option(command, "--numerics", numerics,
                       "fast: int8 activations for quantised weights; exact: float32 everywhere;\n"
                       "official: all roundings of the released code");
+  add_kv_option(command, kv);
   command.add_option("--context", context, "Context length; 0 is the model's own")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 24))
       ->capture_default_str();

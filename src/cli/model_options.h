@@ -21,13 +21,14 @@ namespace dsv4::cli {
 struct ModelArgs {
   std::string path;
   Numerics numerics = Numerics::kFast;
+  std::optional<KvStorage> kv;
   std::string isa = "auto";
   int threads = 0;      // 0: all cores
   bool pin = false;     // threads to cores
   int64_t context = 0;  // 0: as config.json says
   int64_t chunk = 512;  // tokens of one forward pass
 
-  // --model, --numerics, --context and those of add_machine_to
+  // --model, --numerics, --kv, --context and those of add_machine_to
   void add_to(CLI::App& command);
   // --isa, --threads, --pin, --chunk
   void add_machine_to(CLI::App& command);
@@ -63,6 +64,9 @@ class LoadedModel {
 // An option whose values are the names of the numerics.
 void add_numerics_option(CLI::App& command, const std::string& name, Numerics& numerics,
                          const std::string& description);
+
+// --kv, what the state keeps its entries in.
+void add_kv_option(CLI::App& command, std::optional<KvStorage>& kv);
 
 // "auto" is the best instruction set of this machine. Throws Error(kUnsupported) for one that it
 // lacks.

@@ -131,9 +131,27 @@ TEST(Footprint, the_trained_state_has_the_published_size) {
 
 TEST(Footprint, the_state_grows_by_the_entries_of_its_layers) {
   const ModelConfig flash = preset_config("flash");
-  const StateLayout layout = Model::layout_of(flash, {});
-  const double per_token = 4 * (21 * (512 + 128) / 4.0 + 20 * 512 / 128.0);
-  EXPECT_NEAR(state_bytes_per_token(layout), per_token, per_token * 1e-3);
+  const auto expect = [&](const ModelOptions& options, int64_t entry, int64_t index_entry) {
+    const double csa = static_cast<double>(entry + index_entry) / 4;
+    const double per_token = 21 * csa + 20 * static_cast<double>(entry) / 128;
+    EXPECT_NEAR(state_bytes_per_token(Model::layout_of(flash, options)), per_token,
+                per_token * 1e-3);
+  };
+  expect({.numerics = Numerics::kExact}, 4 * 512, 4 * 128);
+  expect({.numerics = Numerics::kFast, .kv = KvStorage::kBf16}, 2 * 512, 2 * 128);
+  expect({.numerics = Numerics::kFast}, 583, 68);
+}
+
+// In the native storage a state is as large as the published one, but for the tails of compressors
+// and what rollback and whole pages add.
+TEST(Footprint, the_native_state_is_the_trained_one) {
+  constexpr int64_t kMillion = 1 << 20;
+  for (const char* preset : {"flash", "pro"}) {
+    const ModelConfig config = preset_config(preset);
+    const ModelOptions options{.numerics = Numerics::kFast, .rollback_tokens = 0};
+    const StateBytes bytes = state_bytes(Model::layout_of(config, options), kMillion);
+    EXPECT_EQ(bytes.total() - bytes.tails, trained_state_bytes(config, kMillion)) << preset;
+  }
 }
 
 TEST(Footprint, weights_that_are_not_read_do_not_count) {

@@ -23,11 +23,14 @@ class Attend : public ::testing::Test {
               const Test& test) {
     std::array<float, kWidth> q = {1, 0, 0};
     std::array<float, kWidth> o = {-1, -1, -1};
+    std::vector<const std::byte*> stored;
+    for (const float* values : rows) stored.push_back(reinterpret_cast<const std::byte*>(values));
     const std::vector<int64_t> begin = {0};
     const std::vector<int64_t> end = {static_cast<int64_t>(rows.size())};
     for (const NamedOps& build : AllOps::instance().each()) {
       SCOPED_TRACE(build.name);
-      build.ops.attend(View<float, 3>(q.data(), {1, 1, kWidth}), {rows, begin, end}, {&sink, 1}, 1,
+      build.ops.attend(View<float, 3>(q.data(), {1, 1, kWidth}),
+                       {{EntryType::kF32, kWidth, 0}, {stored, begin, end}}, {&sink, 1}, 1,
                        rounding, View<float, 3>(o.data(), {1, 1, kWidth}));
       test(o);
     }

@@ -6,7 +6,8 @@
 namespace dsv4 {
 namespace {
 
-void check_lists(const RowLists& lists, int64_t n_tokens) {
+template <typename T>
+void check_lists(const ListsOf<T>& lists, int64_t n_tokens) {
   CHECK(lists.n_tokens() == n_tokens, lists.n_tokens(), n_tokens);
   CHECK(lists.begin.size() == lists.end.size(), lists.begin.size(), lists.end.size());
   for (size_t i = 0; i < lists.begin.size(); ++i) {
@@ -147,10 +148,17 @@ void Ops::hadamard(Matrix<float> x) {
   if (!x.empty()) do_hadamard(x);
 }
 
-void Ops::indexer_scores(View<const float, 3> q, Matrix<const float> w, const RowLists& keys,
+void Ops::encode_entries(Matrix<const float> x, const EntryFormat& format, Matrix<std::byte> out) {
+  CHECK(x.size(1) == format.width && out.size(1) == format.bytes(), x.size(1), out.size(1));
+  CHECK(x.size(0) == out.size(0), x.size(0), out.size(0));
+  if (!x.empty()) do_encode_entries(x, format, out);
+}
+
+void Ops::indexer_scores(View<const float, 3> q, Matrix<const float> w, const EntryLists& keys,
                          Rounding rounding, Matrix<float> score) {
   CHECK(w.size(0) == q.size(0) && w.size(1) == q.size(1), w.size(0), w.size(1));
-  check_lists(keys, q.size(0));
+  check_lists(keys.lists, q.size(0));
+  CHECK(keys.format.width == q.size(2), keys.format.width, q.size(2));
   for (int64_t t = 0; t < q.size(0); ++t) {
     CHECK(static_cast<int64_t>(keys.of(t).size()) <= score.size(1), score.size(1));
   }
@@ -166,11 +174,12 @@ void Ops::top_k(Matrix<const float> scores, std::span<const int64_t> counts, Top
   if (!ids.empty()) do_top_k(scores, counts, order, ids);
 }
 
-void Ops::attend(View<const float, 3> q, const RowLists& keys, std::span<const float> sink,
+void Ops::attend(View<const float, 3> q, const EntryLists& keys, std::span<const float> sink,
                  float scale, Rounding rounding, View<float, 3> o) {
   check_same_shape(q, o);
   CHECK(static_cast<int64_t>(sink.size()) == q.size(1), sink.size(), q.size(1));
-  check_lists(keys, q.size(0));
+  check_lists(keys.lists, q.size(0));
+  CHECK(keys.format.width == q.size(2), keys.format.width, q.size(2));
   check_heads(q);
   check_heads(o);
   if (!q.empty()) do_attend(q, keys, sink, scale, rounding, o);

@@ -8,6 +8,7 @@
 // of threads changes its bits.
 #pragma once
 
+#include "quant/entry_format.h"
 #include "quant/quant_matrix.h"
 #include "tensor/tensor.h"
 
@@ -28,19 +29,28 @@ struct RopeAngles {
   Matrix<const float> sin;
 };
 
-// For each token its own list of rows: rows[begin[t] .. end[t]); lists may share rows. A null row
-// (attend only) is an absent entry that still takes a place: the official implementation
-// partitions keys by place.
-struct RowLists {
-  std::span<const float* const> rows;
+// For each token its own list of rows: rows[begin[t] .. end[t]); lists may share rows.
+template <typename T>
+struct ListsOf {
+  std::span<const T* const> rows;
   std::span<const int64_t> begin;
   std::span<const int64_t> end;
 
   int64_t n_tokens() const { return static_cast<int64_t>(begin.size()); }
-  std::span<const float* const> of(int64_t token) const {
+  std::span<const T* const> of(int64_t token) const {
     const auto i = static_cast<size_t>(token);
     return rows.subspan(static_cast<size_t>(begin[i]), static_cast<size_t>(end[i] - begin[i]));
   }
+};
+using RowLists = ListsOf<float>;
+
+// Lists of stored entries, all in one format. A null row (attend only) is an absent entry that
+// still takes a place: the official implementation partitions keys by place.
+struct EntryLists {
+  EntryFormat format;
+  ListsOf<std::byte> lists;
+
+  std::span<const std::byte* const> of(int64_t token) const { return lists.of(token); }
 };
 
 // Parameters of the mixing maps of a hyper-connection (report: mHC; architecture.md 5.2).
@@ -157,9 +167,12 @@ class Ops {
   // Walsh-Hadamard transform of each row, natural order, scaled by d^-1/2. d is a power of two.
   void hadamard(Matrix<float> x);
 
+  // Stores rows of values as entries (quant/entry_format.h).  x [n, format.width], out [n, bytes].
+  void encode_entries(Matrix<const float> x, const EntryFormat& format, Matrix<std::byte> out);
+
   // Scores of the lightning indexer:  score[t, j] = sum_h w[t, h] * relu(q[t, h] . key_j)
   // q [n, h, d], w [n, h], one list of keys per token, score [n, >= longest list].
-  void indexer_scores(View<const float, 3> q, Matrix<const float> w, const RowLists& keys,
+  void indexer_scores(View<const float, 3> q, Matrix<const float> w, const EntryLists& keys,
                       Rounding rounding, Matrix<float> score);
 
   // Indices of the k largest of scores[t, 0 .. counts[t]), padded with -1.  ids [n, k].
@@ -168,9 +181,9 @@ class Ops {
 
   // Attention of each head over the token's rows, which are key and value at once:
   //   o = sum_e exp(l_e) e / (sum_e exp(l_e) + exp(sink_h)),  l_e = scale * q_h . e
-  // computed with a running maximum over blocks of 64 rows, in the order of the list.
-  // q, o [n, h, c]. Rounding kBf16 rounds the exponentials for the value product.
-  void attend(View<const float, 3> q, const RowLists& keys, std::span<const float> sink,
+  // of the decoded entries, computed with a running maximum over blocks of 64 rows, in the order of
+  // the list. q, o [n, h, c]. Rounding kBf16 rounds the exponentials for the value product.
+  void attend(View<const float, 3> q, const EntryLists& keys, std::span<const float> sink,
               float scale, Rounding rounding, View<float, 3> o);
 
   // scores = sqrt(softplus(logits)), in place.
@@ -217,12 +230,16 @@ class Ops {
   virtual void do_rope(View<float, 3> x, const RopeAngles& angles, Rotation rotation) = 0;
   virtual void do_pool_slots(const RowLists& values, const RowLists& scores, Matrix<float> out) = 0;
   virtual void do_hadamard(Matrix<float> x) = 0;
+  virtual void do_encode_entries(Matrix<const float> x, const EntryFormat& format,
+                                 Matrix<std::byte> out) = 0;
   virtual void do_indexer_scores(View<const float, 3> q, Matrix<const float> w,
-                                 const RowLists& keys, Rounding rounding, Matrix<float> score) = 0;
+                                 const EntryLists& keys, Rounding rounding,
+                                 Matrix<float> score) = 0;
   virtual void do_top_k(Matrix<const float> scores, std::span<const int64_t> counts,
                         TopKOrder order, Matrix<int32_t> ids) = 0;
-  virtual void do_attend(View<const float, 3> q, const RowLists& keys, std::span<const float> sink,
-                         float scale, Rounding rounding, View<float, 3> o) = 0;
+  virtual void do_attend(View<const float, 3> q, const EntryLists& keys,
+                         std::span<const float> sink, float scale, Rounding rounding,
+                         View<float, 3> o) = 0;
   virtual void do_sqrt_softplus(Matrix<float> scores) = 0;
   virtual void do_swiglu(Matrix<const float> gate, Matrix<const float> up, float limit,
                          std::span<const float> row_weight, Matrix<float> out) = 0;

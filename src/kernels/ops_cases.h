@@ -21,7 +21,8 @@ inline void copy(Matrix<const float> from, Matrix<float> to) {
   for (int64_t t = 0; t < to.size(0); ++t) std::copy_n(&from(t, 0), to.size(1), &to(t, 0));
 }
 
-inline RowLists slice(const RowLists& lists, int64_t begin, int64_t count) {
+template <typename T>
+ListsOf<T> slice(const ListsOf<T>& lists, int64_t begin, int64_t count) {
   const auto first = static_cast<size_t>(begin);
   const auto n = static_cast<size_t>(count);
   return {lists.rows, lists.begin.subspan(first, n), lists.end.subspan(first, n)};
@@ -30,6 +31,10 @@ inline RowLists slice(const RowLists& lists, int64_t begin, int64_t count) {
 template <typename T>
 std::span<T> slice(std::span<T> values, int64_t begin, int64_t count) {
   return values.subspan(static_cast<size_t>(begin), static_cast<size_t>(count));
+}
+
+inline EntryLists slice(const EntryLists& entries, int64_t begin, int64_t count) {
+  return {entries.format, slice(entries.lists, begin, count)};
 }
 
 inline OpCase linear_case(Inputs& in) {
@@ -202,7 +207,24 @@ inline OpCase hadamard_case(Inputs& in) {
           }};
 }
 
-template <Rounding kRounding>
+template <EntryType kType>
+OpCase encode_entries_case(Inputs& in) {
+  const int64_t n = in.n_tokens();
+  const int64_t width = in.width();
+  const EntryFormat format = in.entry_format(width, kType);
+  const Matrix<const float> x = in.matrix(n, width);
+  return {n, format.bytes(), [=](Ops& ops, int64_t begin, int64_t count, Matrix<float> out) {
+            const Tensor<std::byte, 2> rows({count, format.bytes()});
+            ops.encode_entries(x.slice(begin, count), format, rows.view());
+            for (int64_t t = 0; t < count; ++t) {
+              for (int64_t i = 0; i < format.bytes(); ++i) {
+                out(t, i) = static_cast<float>(rows.view()(t, i));
+              }
+            }
+          }};
+}
+
+template <Rounding kRounding, EntryType kType>
 OpCase indexer_scores_case(Inputs& in) {
   const int64_t n = in.n_tokens();
   const int64_t heads = in.size("heads", in.integer(1, 9));
@@ -210,8 +232,8 @@ OpCase indexer_scores_case(Inputs& in) {
   const int64_t d = in.size("d", many_keys ? 8 : in.one_of<int64_t>({1, 17, 32, 64, 128, 1030}));
   const View<const float, 3> q = in.heads(n, heads, d);
   const Matrix<const float> w = in.matrix(n, heads);
-  const RowLists keys = in.lists(n, 0, many_keys ? 2500 : 90, d, /*with_nulls=*/false);
-  const int64_t width = static_cast<int64_t>(keys.rows.size()) + 2;
+  const EntryLists keys = in.entry_lists(n, many_keys ? 2500 : 90, d, kType, /*with_nulls=*/false);
+  const int64_t width = std::ssize(keys.lists.rows) + 2;
   return {n, width, [=](Ops& ops, int64_t begin, int64_t count, Matrix<float> out) {
             for (int64_t t = 0; t < count; ++t) std::fill_n(&out(t, 0), width, -5.0f);
             ops.indexer_scores(q.slice(begin, count), w.slice(begin, count),
@@ -242,13 +264,14 @@ inline OpCase top_k_case(Inputs& in) {
           }};
 }
 
-template <Rounding kRounding>
+template <Rounding kRounding, EntryType kType>
 OpCase attend_case(Inputs& in) {
   const int64_t n = in.size("n", in.integer(1, 9));
   const int64_t heads = in.size("heads", in.integer(1, 9));
   const int64_t c = in.size("c", in.one_of<int64_t>({1, 16, 17, 24, 64, 80, 512, 1030}));
   const View<const float, 3> q = in.heads(n, heads, c);
-  const RowLists keys = in.lists(n, 0, in.coin() ? 200 : 3, c, /*with_nulls=*/in.coin());
+  const EntryLists keys =
+      in.entry_lists(n, in.coin() ? 200 : 3, c, kType, /*with_nulls=*/in.coin());
   const std::span<float> sink = in.vector(heads);
   for (float& z : sink) z += in.one_of({0.0f, 0.0f, 100.0f, -100.0f});
   const float scale = in.one_of({1.0f, 4.0f}) / std::sqrt(static_cast<float>(c));

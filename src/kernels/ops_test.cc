@@ -59,14 +59,23 @@ constexpr OpEntry kOps[] = {
     {"pool_slots", pool_slots_case, 2e-12, 5e-6},
     // Nine levels of sums.
     {"hadamard", hadamard_case, 5e-14, 3e-6},
+    // The same codec.
+    {"encode_entries_f32", encode_entries_case<EntryType::kF32>, 0, 0},
+    {"encode_entries_bf16", encode_entries_case<EntryType::kBf16>, 0, 0},
+    {"encode_entries_fp8", encode_entries_case<EntryType::kFP8>, 0, 0},
+    {"encode_entries_fp4", encode_entries_case<EntryType::kFP4>, 0, 0},
     // As linear; the terms of the heads can cancel.
-    {"indexer_scores", indexer_scores_case<Rounding::kNone>, 5e-13, 1e-5},
+    {"indexer_scores", indexer_scores_case<Rounding::kNone, EntryType::kF32>, 5e-13, 1e-5},
+    {"indexer_scores_of_bf16", indexer_scores_case<Rounding::kNone, EntryType::kBf16>, 5e-13, 1e-5},
+    {"indexer_scores_of_fp4", indexer_scores_case<Rounding::kNone, EntryType::kFP4>, 5e-13, 1e-5},
     // A sum at a midpoint of BF16 moves by 2^-8 of itself, rarely.
-    {"indexer_scores_bf16", indexer_scores_case<Rounding::kBf16>, 1e-7, 5e-2},
+    {"indexer_scores_bf16", indexer_scores_case<Rounding::kBf16, EntryType::kF32>, 1e-7, 5e-2},
     // As linear; the exponential multiplies the error of a logit of size 20 into its result.
-    {"attend", attend_case<Rounding::kNone>, 1e-12, 2e-5},
+    {"attend", attend_case<Rounding::kNone, EntryType::kF32>, 1e-12, 2e-5},
+    {"attend_to_bf16", attend_case<Rounding::kNone, EntryType::kBf16>, 1e-12, 2e-5},
+    {"attend_to_fp8", attend_case<Rounding::kNone, EntryType::kFP8>, 1e-12, 2e-5},
     // An exponential at a midpoint of BF16 moves by 2^-8 of itself, rarely.
-    {"attend_bf16", attend_case<Rounding::kBf16>, 2e-8, 5e-3},
+    {"attend_bf16", attend_case<Rounding::kBf16, EntryType::kF32>, 2e-8, 5e-3},
     // exp, log1p, division and square root, an ulp each; products up to 30 times the mean square.
     {"sqrt_softplus", sqrt_softplus_case, 5e-14, 1e-6},
     {"swiglu", swiglu_case, 1e-13, 1e-5},

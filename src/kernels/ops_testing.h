@@ -114,6 +114,10 @@ class Inputs {
   // One list of up to max_rows rows of `width` values for each token; lists share rows.
   RowLists lists(int64_t n_tokens, int64_t min_rows, int64_t max_rows, int64_t width,
                  bool with_nulls);
+  // Lists of entries of random values in a random format, in rows of bytes apart from each other.
+  EntryLists entry_lists(int64_t n_tokens, int64_t max_rows, int64_t width, EntryType type,
+                         bool with_nulls);
+  EntryFormat entry_format(int64_t width, EntryType type);
   // Lists of the same lengths and sharing as `other`, with other rows.
   RowLists lists_like(const RowLists& other, int64_t width);
 
@@ -147,6 +151,7 @@ class Inputs {
   std::deque<std::vector<int64_t>> offsets_;
   std::deque<std::vector<const float*>> rows_;
   std::deque<std::vector<std::byte>> bytes_;
+  std::deque<std::vector<const std::byte*>> entries_;
 };
 
 inline RowLists Inputs::lists(int64_t n_tokens, int64_t min_rows, int64_t max_rows, int64_t width,
@@ -165,6 +170,26 @@ inline RowLists Inputs::lists(int64_t n_tokens, int64_t min_rows, int64_t max_ro
     begin.push_back(integer(0, end.back() - min_rows));
   }
   return {rows, begin, end};
+}
+
+inline EntryFormat Inputs::entry_format(int64_t width, EntryType type) {
+  const bool fp8 = type == EntryType::kFP8;
+  const int64_t rotary = size("rotary", one_of<int64_t>({0, 16, 64, 3}));
+  return {type, width, fp8 ? std::max<int64_t>(0, width - rotary) : 0};
+}
+
+inline EntryLists Inputs::entry_lists(int64_t n_tokens, int64_t max_rows, int64_t width,
+                                      EntryType type, bool with_nulls) {
+  const EntryFormat format = entry_format(width, type);
+  const RowLists values = lists(n_tokens, 0, max_rows, width, with_nulls);
+  const auto step = static_cast<size_t>(format.bytes() + integer(0, 3));
+  std::vector<std::byte>& data = bytes_.emplace_back(values.rows.size() * step);
+  std::vector<const std::byte*>& rows = entries_.emplace_back();
+  for (size_t r = 0; r < values.rows.size(); ++r) {
+    rows.push_back(values.rows[r] == nullptr ? nullptr : &data[r * step]);
+    if (rows.back() != nullptr) encode_entry(format, values.rows[r], &data[r * step]);
+  }
+  return {format, {rows, values.begin, values.end}};
 }
 
 inline RowLists Inputs::lists_like(const RowLists& other, int64_t width) {

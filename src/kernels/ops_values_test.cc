@@ -220,13 +220,14 @@ TEST_F(OpsValues, hadamard_transforms_unit_vectors) {
 TEST_F(OpsValues, indexer_cuts_negative_products_before_weighting) {
   const View<const float, 3> q = Inputs::as_heads(matrix({{1, 0, 0, 2}}), 2, 2);
   const Matrix<float> keys = matrix({{3, 5}, {-3, 5}, {3, -5}, {NAN, 0}});
-  std::vector<const float*> rows;
-  for (int64_t j = 0; j < 4; ++j) rows.push_back(&keys(j, 0));
+  std::vector<const std::byte*> rows;
+  for (int64_t j = 0; j < 4; ++j) rows.push_back(reinterpret_cast<const std::byte*>(&keys(j, 0)));
   const std::vector<int64_t> begin = {0};
   const std::vector<int64_t> end = {4};
   for_each_build([&](Ops& ops) {
     const Matrix<float> score = constant(1, 5, -7);
-    ops.indexer_scores(q, matrix({{1, -0.5f}}), {rows, begin, end}, Rounding::kNone, score);
+    ops.indexer_scores(q, matrix({{1, -0.5f}}), {{EntryType::kF32, 2, 0}, {rows, begin, end}},
+                       Rounding::kNone, score);
     expect_row(score.columns(0, 3), 0, {3 - 5, -5, 3}, 0);
     EXPECT_TRUE(std::isnan(score(0, 3)));
     EXPECT_EQ(score(0, 4), -7);  // beyond the list
@@ -340,7 +341,7 @@ TEST_F(OpsValues, wrong_shapes_stop_the_program) {
   const View<float, 3> apart(m.data(), {1, 2, 2}, {8, 4, 1});  // gaps between the heads of a token
   const std::vector<float> sink(2, 0.0f);
   const std::vector<int64_t> zero = {0};
-  const RowLists none{{}, zero, zero};
+  const EntryLists none{{EntryType::kF32, 2, 0}, {{}, zero, zero}};
   EXPECT_DEATH(ops.add(m, m.columns(0, 3)), "CHECK");
   EXPECT_DEATH(ops.hadamard(m.columns(0, 3)), "CHECK");
   EXPECT_DEATH(ops.gather_rows(m, std::vector<int32_t>{2}, m.slice(0, 1)), "CHECK");

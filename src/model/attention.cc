@@ -34,6 +34,7 @@ void project_queries_and_entries(Step& step, const AttentionWeights& w) {
   step.ops().rope(as_head(kv), step.rope, Rotation::kForward);
   step.math.round(kv);
   step.math.round_entries(kv, config.head_dim - config.rope_dim);
+  step.ops().encode_entries(kv, step.work.entry_format, step.work.kv_stored.first(n));
 
   step.record("attn.in", x);
   step.record("attn.qr", qr);
@@ -44,13 +45,14 @@ void project_queries_and_entries(Step& step, const AttentionWeights& w) {
 void start_keys_with_window(Step& step, const Segment& segment, int64_t row) {
   const int64_t window = step.config.window;
   const int64_t position = segment.position + row;
-  const RowRing& ring = step.state(segment).window;
-  RowListBuilder& keys = step.work.keys;
+  const RowRing<std::byte>& ring = step.state(segment).window;
+  ListBuilder<std::byte>& keys = step.work.keys;
   const int64_t first = std::max<int64_t>(0, position - window + 1);
   keys.start();
   for (int64_t p = first; p <= position; ++p) {
     const int64_t in_batch = p - segment.position;
-    keys.add(in_batch < 0 ? ring.row(p) : &step.work.kv.view()(segment.first_row + in_batch, 0));
+    keys.add(in_batch < 0 ? ring.row(p)
+                          : &step.work.kv_stored.view()(segment.first_row + in_batch, 0));
   }
   if (!step.math.official()) return;
   // The official implementation gives every token of a prefill the same number of places, and a
@@ -65,11 +67,11 @@ void attend_and_project(Step& step, const AttentionWeights& w) {
   const int64_t n = step.n_tokens();
   const View<float, 3> o = step.work.o.first(n);
   const Matrix<float> o_lora = step.work.o_lora.first(n);
-  const Matrix<float> kv = step.work.kv.first(n);
+  const Matrix<std::byte> kv = step.work.kv_stored.first(n);
   const float scale = 1 / std::sqrt(static_cast<float>(config.head_dim));
 
-  step.ops().attend(step.work.q.first(n), step.work.keys.lists(), w.sink, scale,
-                    step.math.rounding(), o);
+  step.ops().attend(step.work.q.first(n), {step.work.entry_format, step.work.keys.lists()}, w.sink,
+                    scale, step.math.rounding(), o);
   for (const Segment& segment : step.batch.segments) {
     step.state(segment).window.append(segment.position,
                                       kv.slice(segment.first_row, segment.n_tokens));

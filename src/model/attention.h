@@ -17,7 +17,8 @@ void csa_attention(Step& step, const AttentionWeights& w);
 void hca_attention(Step& step, const AttentionWeights& w);
 
 // work.qr, work.q: queries, normed per head and rotated. work.kv: the entry of each token, one
-// vector that is key and value at once.
+// vector that is key and value at once; work.kv_stored: as the state stores it, which is what
+// attention reads, so that a token sees the same bits in its batch as later from the ring.
 void project_queries_and_entries(Step& step, const AttentionWeights& w);
 
 // Starts the list of a token's keys with its window: the last W entries up to `row` of the segment,

@@ -103,9 +103,14 @@ class Compression {
   }
 
   void store() {
+    const EntryFormat& format =
+        role_ == CompressorRole::kAttention ? step_.work.entry_format : step_.work.index_format;
+    const auto stored =
+        step_.work.entries_stored.first(entries_.size(0)).columns(0, format.bytes());
+    step_.ops().encode_entries(entries_, format, stored);
     for (size_t i = 0; i < new_entries_.size(); ++i) {
       const auto& [segment, index] = new_entries_[i];
-      std::copy_n(&entries_(i, 0), width_, state(*segment).entries.row(index));
+      std::copy_n(&stored(i, 0), format.bytes(), state(*segment).entries.row(index));
     }
     for (const Segment& segment : step_.batch.segments) {
       CompressorState& tail = state(segment);

@@ -42,7 +42,7 @@ void project_queries(Step& step, const IndexerWeights& w) {
 // entries are computed only for a trace.
 void choose(Step& step, const Segment& segment, int64_t begin, int64_t n, int64_t n_entries) {
   const int64_t row = segment.first_row + begin;
-  RowListBuilder& keys = step.work.index_keys;
+  ListBuilder<std::byte>& keys = step.work.index_keys;
   std::vector<int64_t> visible;
   const PagedRows& entries = step.state(segment).indexer[0].entries;
   keys.clear();
@@ -54,8 +54,8 @@ void choose(Step& step, const Segment& segment, int64_t begin, int64_t n, int64_
   const Matrix<float> scores =
       step.work.index_scores.first(n * n_entries).reshape<2>({n, n_entries});
   step.ops().indexer_scores(step.work.index_q.first(row + n).slice(row, n),
-                            step.work.index_weights.first(row + n).slice(row, n), keys.lists(),
-                            step.math.rounding(), scores);
+                            step.work.index_weights.first(row + n).slice(row, n),
+                            {step.work.index_format, keys.lists()}, step.math.rounding(), scores);
   // The official implementation attends to the entries in the order of their scores.
   const TopKOrder order = step.math.official() ? TopKOrder::kByScore : TopKOrder::kByIndex;
   step.ops().top_k(scores, visible, order, step.work.index_ids.first(row + n).slice(row, n));

@@ -14,8 +14,9 @@
 namespace dsv4 {
 namespace {
 
-LayerLayout layer_layout(const ModelConfig& config, int64_t ratio) {
-  return {ratio, config.window, config.head_dim, config.index_head_dim};
+LayerLayout layer_layout(const ModelConfig& config, int64_t ratio, KvStorage storage) {
+  return {ratio, config.window, entry_format(storage, config.head_dim, config.rope_dim),
+          index_key_format(storage, config.index_head_dim)};
 }
 
 // Binds snapshots to the geometry, the numerics and the weights (a sample of the embedding and of
@@ -47,6 +48,19 @@ ModelConfig with_context(ModelConfig config, int64_t context) {
 
 }  // namespace
 
+KvStorage kv_storage(const ModelOptions& options) {
+  const bool fast = options.numerics == Numerics::kFast;
+  const KvStorage storage = options.kv.value_or(fast ? KvStorage::kNative : KvStorage::kF32);
+  if (fast || storage == KvStorage::kF32) return storage;
+  throw Error(ErrorCode::kInvalidInput, "--kv",
+              fmt::format("{} stores entries as f32 only: {}; {} is for --numerics fast",
+                          numerics_name(options.numerics),
+                          options.numerics == Numerics::kExact
+                              ? "it rounds nothing"
+                              : "it makes the roundings of the released code itself",
+                          kv_storage_name(storage)));
+}
+
 Model::Model(const std::filesystem::path& path, Ops& ops, const ModelOptions& options)
     : options_(options),
       config_(with_context(load_config(path), options.context)),
@@ -54,9 +68,13 @@ Model::Model(const std::filesystem::path& path, Ops& ops, const ModelOptions& op
       weights_(load_weights(checkpoint_, config_)),
       embedding_(checkpoint_, weights_.embed),
       main_layout_(layout_of(config_, options)),
-      mtp_layout_{{layer_layout(config_, 0)}, main_layout_.max_tokens, options.rollback_tokens, 0},
+      mtp_layout_{{layer_layout(config_, 0, main_layout_.storage)},
+                  main_layout_.storage,
+                  main_layout_.max_tokens,
+                  options.rollback_tokens,
+                  0},
       math_(ops, options.numerics, arithmetic_sizes(config_, options)),
-      work_(config_, options.max_batch_tokens),
+      work_(config_, options.max_batch_tokens, main_layout_.storage),
       main_rope_(config_, RopeVariant::kMain, options.max_batch_tokens),
       compress_rope_(config_, RopeVariant::kCompress, options.max_batch_tokens) {
   main_layout_.fingerprint = fingerprint(config_, options.numerics, weights_);
@@ -67,13 +85,15 @@ int64_t Model::workspace_bytes(const ModelConfig& config, const ModelOptions& op
   const int64_t n = options.max_batch_tokens;
   const int64_t quantized = Arithmetic::bytes(options.numerics, arithmetic_sizes(config, options));
   const int64_t ropes = 2 * RopeTable(config, RopeVariant::kMain, n).bytes();
-  return Workspace(with_context(config, options.context), n).bytes() + quantized + ropes;
+  return Workspace(with_context(config, options.context), n, kv_storage(options)).bytes() +
+         quantized + ropes;
 }
 
 StateLayout Model::layout_of(const ModelConfig& config, const ModelOptions& options) {
   StateLayout layout;
+  layout.storage = kv_storage(options);
   for (const int64_t ratio : config.compress_ratios) {
-    layout.layers.push_back(layer_layout(config, ratio));
+    layout.layers.push_back(layer_layout(config, ratio, layout.storage));
   }
   layout.max_tokens = options.context > 0 ? options.context : config.max_position_embeddings;
   layout.rollback_tokens = options.rollback_tokens;

@@ -13,16 +13,22 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <span>
 
 namespace dsv4 {
 
 struct ModelOptions {
   Numerics numerics = Numerics::kExact;
+  std::optional<KvStorage> kv;     // of the state; nothing: native for fast, else f32
   int64_t max_batch_tokens = 512;  // rows of one forward pass
   int64_t context = 0;             // tokens of a sequence; 0: as config.json says
   int64_t rollback_tokens = 32;    // of each sequence
 };
+
+// What a model with these options keeps its entries in. Throws Error(kInvalidInput) for numerics
+// that have one storage only and are asked for another.
+KvStorage kv_storage(const ModelOptions& options);
 
 // Owns the mapped checkpoint and the scratch memory. Used by one thread at a time (its operations
 // use their own threads); `ops` must outlive it.

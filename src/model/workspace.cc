@@ -18,8 +18,10 @@ int64_t entry_width(const ModelConfig& c) { return std::max(c.head_dim, c.index_
 
 }  // namespace
 
-Workspace::Workspace(const ModelConfig& c, int64_t n)
+Workspace::Workspace(const ModelConfig& c, int64_t n, KvStorage storage)
     : max_tokens(n),
+      entry_format(dsv4::entry_format(storage, c.head_dim, c.rope_dim)),
+      index_format(index_key_format(storage, c.index_head_dim)),
       streams({n, c.hc_mult, c.hidden_size}),
       x({n, c.hidden_size}),
       y({n, c.hidden_size}),
@@ -30,11 +32,13 @@ Workspace::Workspace(const ModelConfig& c, int64_t n)
       qr({n, c.q_lora_rank}),
       q({n, c.n_heads, c.head_dim}),
       kv({n, c.head_dim}),
+      kv_stored({n, entry_format.bytes()}),
       o({n, c.n_heads, c.head_dim}),
       o_lora({n, c.o_groups * c.o_lora_rank}),
       values({n, 2 * entry_width(c)}),
       scores({n, 2 * entry_width(c)}),
       entries({n, entry_width(c)}),
+      entries_stored({n, std::max(entry_format.bytes(), index_format.bytes())}),
       index_q({n, c.n_index_heads, c.index_head_dim}),
       index_weights({n, c.n_index_heads}),
       index_scores({n_index_scores(c, n)}),
@@ -54,9 +58,10 @@ int64_t Workspace::bytes() const {
   const auto sum = [](const auto&... tensors) {
     return static_cast<int64_t>((tensors.bytes() + ...));
   };
-  return sum(streams, x, y, maps, pre, post, mix, qr, q, kv, o, o_lora, values, scores, entries,
-             index_q, index_weights, index_scores, index_ids, entry_rope, router_scores,
-             biased_scores, expert_ids, expert_weights, expert_x, gate, up, expert_y);
+  return sum(streams, x, y, maps, pre, post, mix, qr, q, kv, kv_stored, o, o_lora, values, scores,
+             entries, entries_stored, index_q, index_weights, index_scores, index_ids, entry_rope,
+             router_scores, biased_scores, expert_ids, expert_weights, expert_x, gate, up,
+             expert_y);
 }
 
 }  // namespace dsv4

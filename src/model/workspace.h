@@ -13,30 +13,33 @@
 namespace dsv4 {
 
 // Lists of rows, one per token, built in order.
-class RowListBuilder {
+template <typename T>
+class ListBuilder {
  public:
   void clear() { rows_.clear(), begin_.clear(), end_.clear(); }
   void start() { begin_.push_back(size()), end_.push_back(size()); }
-  void add(const float* row) { rows_.push_back(row), ++end_.back(); }
+  void add(const T* row) { rows_.push_back(row), ++end_.back(); }
   // A list that is the first `count` rows from `first_row` on, which add_shared() has appended.
   void share(int64_t first_row, int64_t count) {
     begin_.push_back(first_row), end_.push_back(first_row + count);
   }
-  void add_shared(const float* row) { rows_.push_back(row); }
+  void add_shared(const T* row) { rows_.push_back(row); }
 
   int64_t size() const { return static_cast<int64_t>(rows_.size()); }
-  RowLists lists() const { return {rows_, begin_, end_}; }
+  ListsOf<T> lists() const { return {rows_, begin_, end_}; }
 
  private:
-  std::vector<const float*> rows_;
+  std::vector<const T*> rows_;
   std::vector<int64_t> begin_;
   std::vector<int64_t> end_;
 };
 
 struct Workspace {
-  Workspace(const ModelConfig& config, int64_t max_tokens);
+  Workspace(const ModelConfig& config, int64_t max_tokens, KvStorage storage);
 
   int64_t max_tokens;
+  EntryFormat entry_format;  // of the sequences' states
+  EntryFormat index_format;
 
   Tensor<float, 3> streams;  // [n, hc, d] residual streams
   Tensor<float, 2> x;        // [n, d] input of a sublayer, normed
@@ -49,25 +52,27 @@ struct Workspace {
   Tensor<float, 3> mix;   // [n, hc, hc]
 
   // Attention
-  Tensor<float, 2> qr;      // [n, rq]
-  Tensor<float, 3> q;       // [n, H, c]
-  Tensor<float, 2> kv;      // [n, c]
-  Tensor<float, 3> o;       // [n, H, c]
-  Tensor<float, 2> o_lora;  // [n, G ro]
-  RowListBuilder keys;
+  Tensor<float, 2> qr;             // [n, rq]
+  Tensor<float, 3> q;              // [n, H, c]
+  Tensor<float, 2> kv;             // [n, c]
+  Tensor<std::byte, 2> kv_stored;  // [n, bytes of an entry]
+  Tensor<float, 3> o;              // [n, H, c]
+  Tensor<float, 2> o_lora;         // [n, G ro]
+  ListBuilder<std::byte> keys;
 
   // Compressor and indexer
-  Tensor<float, 2> values;         // [n, 2 max(c, ci)]
-  Tensor<float, 2> scores;         // [n, 2 max(c, ci)]
-  Tensor<float, 2> entries;        // [n, max(c, ci)] completed in this pass
-  Tensor<float, 3> index_q;        // [n, Hi, ci]
-  Tensor<float, 2> index_weights;  // [n, Hi]
-  Tensor<float, 1> index_scores;   // a slice of tokens against all entries
-  Tensor<int32_t, 2> index_ids;    // [n, Ki]
-  RopeTable entry_rope;            // angles of entries, which sit at their first token
-  RowListBuilder slot_values;
-  RowListBuilder slot_scores;
-  RowListBuilder index_keys;
+  Tensor<float, 2> values;              // [n, 2 max(c, ci)]
+  Tensor<float, 2> scores;              // [n, 2 max(c, ci)]
+  Tensor<float, 2> entries;             // [n, max(c, ci)] completed in this pass
+  Tensor<std::byte, 2> entries_stored;  // [n, bytes of an entry of either kind]
+  Tensor<float, 3> index_q;             // [n, Hi, ci]
+  Tensor<float, 2> index_weights;       // [n, Hi]
+  Tensor<float, 1> index_scores;        // a slice of tokens against all entries
+  Tensor<int32_t, 2> index_ids;         // [n, Ki]
+  RopeTable entry_rope;                 // angles of entries, which sit at their first token
+  ListBuilder<float> slot_values;
+  ListBuilder<float> slot_scores;
+  ListBuilder<std::byte> index_keys;
 
   // Experts
   Tensor<float, 2> router_scores;    // [n, E]

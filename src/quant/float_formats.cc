@@ -92,12 +92,20 @@ float next_power_of_two(float value) {
   return std::bit_cast<float>(exponent << 23);
 }
 
-void fp8_round_trip(float* x, int64_t count, int64_t block) {
+float fp8_block_scale(const float* x, int64_t count) {
   constexpr float kSmallest = 1e-4f;
+  return next_power_of_two(std::max(max_magnitude(x, count), kSmallest) * (1.0f / kMaxE4m3));
+}
+
+float fp4_block_scale(const float* x, int64_t count) {
+  constexpr float kSmallest = 6 * 0x1p-126f;
+  return next_power_of_two(std::max(max_magnitude(x, count), kSmallest) * (1.0f / kMaxE2m1));
+}
+
+void fp8_round_trip(float* x, int64_t count, int64_t block) {
   for (int64_t begin = 0; begin < count; begin += block) {
     const int64_t n = std::min(block, count - begin);
-    const float largest = std::max(max_magnitude(x + begin, n), kSmallest);
-    const float scale = next_power_of_two(largest * (1.0f / kMaxE4m3));
+    const float scale = fp8_block_scale(x + begin, n);
     for (int64_t i = begin; i < begin + n; ++i) {
       x[i] = e4m3_to_float(float_to_e4m3(x[i] / scale)) * scale;
     }
@@ -105,11 +113,9 @@ void fp8_round_trip(float* x, int64_t count, int64_t block) {
 }
 
 void fp4_round_trip(float* x, int64_t count) {
-  constexpr float kSmallest = 6 * 0x1p-126f;
   for (int64_t begin = 0; begin < count; begin += kFp4Block) {
     const int64_t n = std::min(kFp4Block, count - begin);
-    const float largest = std::max(max_magnitude(x + begin, n), kSmallest);
-    const float scale = next_power_of_two(largest * (1.0f / kMaxE2m1));
+    const float scale = fp4_block_scale(x + begin, n);
     for (int64_t i = begin; i < begin + n; ++i) {
       x[i] = kE2m1Values[float_to_e2m1(x[i] / scale)] * scale;
     }

@@ -49,8 +49,18 @@ uint8_t float_to_e2m1(float value);
 // The smallest power of two that is at least `value`, which must be positive and normal.
 float next_power_of_two(float value);
 
+// E8M0 bits of a power of two from next_power_of_two(); infinity becomes NaN.
+inline uint8_t power_of_two_to_e8m0(float value) {
+  return static_cast<uint8_t>(std::bit_cast<uint32_t>(value) >> 23);
+}
+
+// The scale that `count` values share in FP8: 2^ceil(log2(max(|x|, 1e-4) / 448)), and in FP4:
+// 2^ceil(log2(max(|x|, 6 * 2^-126) / 6)).
+float fp8_block_scale(const float* x, int64_t count);
+float fp4_block_scale(const float* x, int64_t count);
+
 // Simulated FP8 storage of `count` values in blocks of `block` that share a power-of-two scale
-// (architecture.md 4.5): x becomes e4m3(x / s) * s with s = 2^ceil(log2(max(|x|, 1e-4) / 448)).
+// (architecture.md 4.5): x becomes e4m3(x / s) * s with s = fp8_block_scale.
 void fp8_round_trip(float* x, int64_t count, int64_t block);
 
 // Simulated FP4 storage in blocks of 32 (architecture.md 4.6).

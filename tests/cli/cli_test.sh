@@ -38,6 +38,7 @@ one_line_error() {
 ids=$(awk 'BEGIN { srand(7); for (i = 0; i < 150; i++) printf "%s%d", i ? "," : "", int(rand() * 512) }')
 logits() { "$dsv4" logits -m "$source/tests/golden/t1" --ids "$ids" "$@"; }
 logits --mtp -o "$work/whole" || fail "logits"
+logits -o "$work/exact" || fail "logits without MTP"
 for chunk in 1 7 64; do
   logits --mtp --chunk $chunk -o "$work/part" && same "chunk $chunk" "$work/whole" "$work/part"
 done
@@ -53,6 +54,23 @@ for isa in scalar avx2 avx2_vnni avx512 avx512_vnni; do  # sets that this machin
   "$dsv4" logits -m "$source/tests/golden/t3" --ids "$ids" --numerics fast --isa $isa -o "$work/part" 2>"$work/err" &&
     same "instruction set $isa" "$work/best" "$work/part" || grep -q "this machine has no" "$work/err" || fail "--isa $isa"
 done
+for kv in native bf16 f32; do  # t3: quantised weights too
+  kept() { "$dsv4" logits -m "$source/tests/golden/t3" --ids "$ids" --numerics fast --kv $kv "$@"; }
+  kept -o "$work/whole.$kv" || fail "--kv $kv"
+  kept --chunk 7 --threads 1 -o "$work/part" && same "$kv, chunk 7" "$work/whole.$kv" "$work/part"
+  kept --decode-from 60 -o "$work/part" && same "$kv, decode from 60" "$work/whole.$kv" "$work/part"
+done
+same "the default of fast is native" "$work/best" "$work/whole.native"
+for kv in native bf16; do
+  cmp -s "$work/whole.$kv" "$work/whole.f32" && fail "--kv $kv changes nothing"
+done
+expect "fast with entries in float32 is exact where weights are BF16" 0 "logits" sh -c \
+  "'$dsv4' logits -m '$source/tests/golden/t1' --ids '$ids' --numerics fast --kv f32 -o '$work/part' && '$dsv4' compare --tolerance 0 '$work/exact' '$work/part'"
+one_line_error "exact rounds no entries" 1 "--kv: exact stores entries as f32 only: it rounds nothing" logits --kv native -o "$work/part"
+one_line_error "official rounds by itself" 1 "--kv: official stores entries as f32 only" logits --numerics official --kv bf16 -o "$work/part"
+expect "no such storage" 2 "--kv" logits --kv int8 -o "$work/part"
+expect "inspect shows the state as it is kept" 0 "kept as native" "$dsv4" inspect "$source/tests/cli/flash-config.json"
+expect "inspect --kv" 0 "kept as bf16" "$dsv4" inspect --kv bf16 "$source/tests/cli/flash-config.json"
 logits --trace -o "$work/traced" || fail "logits --trace"
 expect "a trace beside logits" 0 "logits" "$dsv4" compare "$work/traced" "$work/traced"
 logits --numerics official -o "$work/official" || fail "official numerics"

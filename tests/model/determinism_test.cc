@@ -2,6 +2,7 @@
 // into chunks, on any number of threads, beside other sequences, after a snapshot or a rollback.
 #include "golden_measure.h"
 
+#include "base/error.h"
 #include "base/rng.h"
 #include "base/thread_pool.h"
 #include "kernels/cpu/cpu_ops.h"
@@ -36,12 +37,28 @@ class Random {
   uint64_t index_ = 0;
 };
 
+// Numerics with a storage of the state.
+struct Kind {
+  Numerics numerics = Numerics::kFast;
+  KvStorage kv = KvStorage::kF32;
+};
+constexpr Kind kNative{Numerics::kFast, KvStorage::kNative};
+constexpr Kind kBf16{Numerics::kFast, KvStorage::kBf16};
+constexpr Kind kF32{Numerics::kFast, KvStorage::kF32};
+constexpr Kind kExact{Numerics::kExact, KvStorage::kF32};
+constexpr Kind kOfficial{Numerics::kOfficial, KvStorage::kF32};
+
+void PrintTo(const Kind& kind, std::ostream* out) {
+  *out << numerics_name(kind.numerics) << " " << kv_storage_name(kind.kv);
+}
+
 // A model with its own threads.
 struct Engine {
-  Engine(const std::string& name, Numerics numerics, int n_threads)
+  Engine(const std::string& name, const Kind& kind, int n_threads)
       : pool(n_threads),
         ops(make_cpu_ops(pool)),
-        model(folder(name), *ops, {.numerics = numerics, .rollback_tokens = 16}) {}
+        model(folder(name), *ops,
+              {.numerics = kind.numerics, .kv = kind.kv, .rollback_tokens = 16}) {}
 
   ThreadPool pool;
   std::unique_ptr<Ops> ops;
@@ -92,7 +109,7 @@ void expect_same_bits(const Sequence& a, const Sequence& b, const std::string& w
 }
 
 // The numerics whose results do not depend on how a sequence is fed.
-class AnyFeeding : public testing::TestWithParam<std::tuple<const char*, Numerics>> {
+class AnyFeeding : public testing::TestWithParam<std::tuple<const char*, Kind>> {
  protected:
   AnyFeeding() : engine_(std::get<0>(GetParam()), std::get<1>(GetParam()), 2) {}
   std::vector<int32_t> ids(Random& random, int64_t n) {
@@ -101,10 +118,8 @@ class AnyFeeding : public testing::TestWithParam<std::tuple<const char*, Numeric
   Engine engine_;
 };
 INSTANTIATE_TEST_SUITE_P(Golden, AnyFeeding,
-                         testing::Values(std::tuple("t1", Numerics::kExact),
-                                         std::tuple("t2", Numerics::kExact),
-                                         std::tuple("t3", Numerics::kExact),
-                                         std::tuple("t3", Numerics::kFast)));
+                         testing::Combine(testing::Values("t1", "t2", "t3"),
+                                          testing::Values(kNative, kBf16, kF32, kExact)));
 
 TEST_P(AnyFeeding, chunks_of_any_size_give_the_same_bits) {
   Random random(1);
@@ -147,22 +162,22 @@ TEST_P(AnyFeeding, rollback_and_replay_give_the_same_bits) {
   }
 }
 
-class Every : public testing::TestWithParam<std::tuple<const char*, Numerics>> {
+class Every : public testing::TestWithParam<std::tuple<const char*, Kind>> {
  protected:
   static std::string name() { return std::get<0>(GetParam()); }
-  static Numerics numerics() { return std::get<1>(GetParam()); }
+  static Kind kind() { return std::get<1>(GetParam()); }
 };
 INSTANTIATE_TEST_SUITE_P(Golden, Every,
                          testing::Combine(testing::Values("t1", "t2", "t3"),
-                                          testing::Values(Numerics::kFast, Numerics::kExact,
-                                                          Numerics::kOfficial)));
+                                          testing::Values(kNative, kBf16, kF32, kExact,
+                                                          kOfficial)));
 
 TEST_P(Every, any_number_of_threads_gives_the_same_bits) {
   Random random(3);
   std::optional<Sequence> first;
-  Engine one(name(), numerics(), 1);
-  Engine two(name(), numerics(), 2);
-  Engine three(name(), numerics(), 3);
+  Engine one(name(), kind(), 1);
+  Engine two(name(), kind(), 2);
+  Engine three(name(), kind(), 3);
   const std::vector<int32_t> tokens = random.ids(200, one.model.config().vocab_size);
   for (Engine* engine : {&one, &two, &three}) {
     Sequence sequence(engine->model, tokens);
@@ -179,7 +194,7 @@ TEST_P(Every, any_number_of_threads_gives_the_same_bits) {
 // Each sequence alone takes its tokens in the same pieces as beside the others.
 TEST_P(Every, other_sequences_in_the_batch_change_no_bit) {
   Random random(4);
-  Engine engine(name(), numerics(), 2);
+  Engine engine(name(), kind(), 2);
   const int64_t vocab = engine.model.config().vocab_size;
   std::vector<Sequence> together;
   std::vector<Sequence> alone;
@@ -206,7 +221,7 @@ TEST_P(Every, other_sequences_in_the_batch_change_no_bit) {
 
 TEST_P(Every, a_restored_snapshot_continues_with_the_same_bits) {
   Random random(5);
-  Engine engine(name(), numerics(), 2);
+  Engine engine(name(), kind(), 2);
   const std::vector<int32_t> tokens = random.ids(240, engine.model.config().vocab_size);
   Sequence live(engine.model, tokens);
   Sequence restored(engine.model, tokens);
@@ -222,24 +237,50 @@ TEST_P(Every, a_restored_snapshot_continues_with_the_same_bits) {
 }
 
 TEST(Snapshot, belongs_to_one_model_and_numerics) {
-  Engine exact("t1", Numerics::kExact, 1);
-  Engine official("t1", Numerics::kOfficial, 1);
+  Engine exact("t1", kExact, 1);
+  Engine official("t1", kOfficial, 1);
   Sequence sequence(exact.model, {1, 2, 3});
   step({{&sequence, 3}});
   EXPECT_ANY_THROW(
       SequenceState::restore(official.model.state_layout(), sequence.state.snapshot(), "snapshot"));
 }
 
+TEST(Snapshot, belongs_to_one_storage) {
+  Engine native("t1", kNative, 1);
+  Engine bf16("t1", kBf16, 1);
+  Sequence sequence(native.model, {1, 2, 3});
+  step({{&sequence, 3}});
+  try {
+    SequenceState::restore(bf16.model.state_layout(), sequence.state.snapshot(), "snapshot");
+    FAIL() << "accepted";
+  } catch (const Error& error) {
+    EXPECT_STREQ(error.what(),
+                 "snapshot: byte 12: entries are stored as native, this model keeps bf16");
+  }
+}
+
+TEST(Storage, of_exact_and_official_is_f32_only) {
+  for (const Numerics numerics : {Numerics::kExact, Numerics::kOfficial}) {
+    EXPECT_EQ(kv_storage({.numerics = numerics}), KvStorage::kF32);
+    EXPECT_EQ(kv_storage({.numerics = numerics, .kv = KvStorage::kF32}), KvStorage::kF32);
+    EXPECT_THROW(kv_storage({.numerics = numerics, .kv = KvStorage::kNative}), Error);
+    EXPECT_THROW(kv_storage({.numerics = numerics, .kv = KvStorage::kBf16}), Error);
+  }
+  EXPECT_EQ(kv_storage({.numerics = Numerics::kFast}), KvStorage::kNative);
+  EXPECT_EQ(kv_storage({.numerics = Numerics::kFast, .kv = KvStorage::kBf16}), KvStorage::kBf16);
+}
+
 TEST(StateSize, allocation_is_what_the_layout_predicts) {
-  for (const char* name : {"t1", "t2", "t3"}) {
-    Engine engine(name, Numerics::kExact, 1);
-    const int64_t rollback = 16;
+  constexpr int64_t kRollback = 16;
+  for (const auto& [name, kind] : {std::tuple("t1", kExact), std::tuple("t1", kNative),
+                                   std::tuple("t2", kBf16), std::tuple("t3", kNative)}) {
+    Engine engine(name, kind, 1);
     for (const int64_t n : {0, 1, 127, 128, 300}) {
       SequenceState state(engine.model.state_layout());
       state.reserve(n);
       EXPECT_EQ(state.allocated_bytes(), state_bytes(engine.model.state_layout(), n).total());
     }
-    EXPECT_EQ(engine.model.state_layout().rollback_tokens, rollback);
+    EXPECT_EQ(engine.model.state_layout().rollback_tokens, kRollback);
   }
 }
 

@@ -1,5 +1,6 @@
-// The default numerics is nearer to the model as its weights define it (exact) than the released
-// implementation (official) is: rms of the logits over every position of every prompt.
+// The default numerics is about as near to the model as its weights define it (exact) as the
+// released implementation (official) is, or nearer: rms of the logits over every position of every
+// prompt.
 #include "golden_measure.h"
 
 #include "base/json.h"
@@ -44,9 +45,9 @@ Prompts mini_prompts(const std::string& path) {
   return prompts;
 }
 
-std::vector<float> logits(const std::string& path, Numerics numerics, const Prompts& prompts,
-                          Ops& ops) {
-  Model model(path, ops, {.numerics = numerics});
+std::vector<float> logits(const std::string& path, const ModelOptions& options,
+                          const Prompts& prompts, Ops& ops) {
+  Model model(path, ops, options);
   std::vector<float> all;
   for (const std::vector<int32_t>& ids : prompts) {
     SequenceState state(model.state_layout());
@@ -68,23 +69,35 @@ double rms_difference(const std::vector<float>& a, const std::vector<float>& b) 
 class NumericsOf : public testing::TestWithParam<const char*> {};
 INSTANTIATE_TEST_SUITE_P(All, NumericsOf, testing::Values("t1", "t2", "t3", "mini"));
 
-TEST_P(NumericsOf, fast_is_nearer_to_exact_than_official_is) {
+TEST_P(NumericsOf, fast_is_about_as_near_to_exact_as_official_is) {
   const std::string name = GetParam();
   const bool mini = name == "mini";
   const std::string path = mini ? std::string(DSV4_SOURCE_DIR) + "/models/mini" : folder(name);
   const Prompts prompts = mini ? mini_prompts(path) : golden_prompts(name);
   ThreadPool pool(2);
   const auto ops = make_cpu_ops(pool);
-  const std::vector<float> exact = logits(path, Numerics::kExact, prompts, *ops);
-  const double fast = rms_difference(logits(path, Numerics::kFast, prompts, *ops), exact);
-  const double official = rms_difference(logits(path, Numerics::kOfficial, prompts, *ops), exact);
-  RecordProperty("fast", fmt::format("{:.3g}", fast));
-  RecordProperty("official", fmt::format("{:.3g}", official));
-  EXPECT_LE(fast, official);
+  const auto of = [&](const ModelOptions& options) { return logits(path, options, prompts, *ops); };
+  const std::vector<float> exact = of({.numerics = Numerics::kExact});
+  const auto fast = [&](KvStorage kv) {
+    return rms_difference(of({.numerics = Numerics::kFast, .kv = kv}), exact);
+  };
+  const double native = fast(KvStorage::kNative);
+  const double bf16 = fast(KvStorage::kBf16);
+  const double f32 = fast(KvStorage::kF32);
+  const double official = rms_difference(of({.numerics = Numerics::kOfficial}), exact);
+  for (const auto& [what, rms] : {std::pair("native", native), std::pair("bf16", bf16),
+                                  std::pair("f32", f32), std::pair("official", official)}) {
+    RecordProperty(what, fmt::format("{:.3g}", rms));
+  }
+  // All of mini's difference comes from the storage of entries, which both round alike: two draws
+  // of one noise, here 0.107 and 0.097.
+  EXPECT_LE(native, mini ? 1.25 * official : official);
+  EXPECT_LT(bf16, native);
+  EXPECT_GT(native, 1e-3) << "entries were not stored in FP8";
   if (name == "t3") {
-    EXPECT_GT(fast, 1e-3) << "int8 products were not used";
+    EXPECT_GT(f32, 1e-3) << "int8 products were not used";
   } else {
-    EXPECT_EQ(fast, 0) << "weights in BF16 have no int8 products";
+    EXPECT_EQ(f32, 0) << "weights in BF16 have no int8 products";
   }
   EXPECT_GT(official, 0.01) << "official rounds nothing";
 }

@@ -1,4 +1,4 @@
-// Products, attention and indexer: how the work is cut over threads. Also the choice of kernels.
+// Products: how the work is cut over threads. Also the choice of kernels.
 #include "kernels/cpu/cpu_ops_impl.h"
 
 #include <algorithm>
@@ -11,7 +11,6 @@ namespace dsv4 {
 namespace {
 
 constexpr int64_t kLinearGrain = 16;  // rows of a weight; the kernels' tile
-constexpr int64_t kHeadGrain = 4;     // heads that share the reads of a row
 
 #if defined(__x86_64__)
 // Clang 14 does not know the feature by name.
@@ -79,14 +78,6 @@ Isa best_isa() {
   return best;
 }
 
-namespace {
-
-// The token to take as the i-th of n: later ones attend to more, so that the first and the last
-// are paired and threads that take a range each have as much to do.
-int64_t light_with_heavy(int64_t i, int64_t n) { return i % 2 == 0 ? i / 2 : n - 1 - i / 2; }
-
-}  // namespace
-
 Int8Block int8_block(const Int8Rows& rows) {
   return {rows.values.data(), rows.scales.data(), rows.sums.data(), rows.values.stride(0)};
 }
@@ -133,40 +124,6 @@ void CpuOps::do_linear_int8(std::span<const Int8Product> products) {
       }
       begin -= n_panels(products[i]);
       end -= n_panels(products[i]);
-    }
-  });
-}
-
-void CpuOps::do_indexer_scores(View<const float, 3> q, Matrix<const float> w, const RowLists& keys,
-                               Rounding rounding, Matrix<float> score) {
-  // Few tokens with many keys split by keys, many tokens by tokens.
-  constexpr int64_t kKeysPerTask = 1024;
-  const int64_t n_parts = (score.size(1) + kKeysPerTask - 1) / kKeysPerTask;
-  pool_.parallel_for(q.size(0) * n_parts, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t task = begin; task < end; ++task) {
-      const int64_t t = light_with_heavy(task / n_parts, q.size(0));
-      const auto rows = keys.of(t);
-      const int64_t first = task % n_parts * kKeysPerTask;
-      const int64_t n = std::min(kKeysPerTask, static_cast<int64_t>(rows.size()) - first);
-      if (n <= 0) continue;
-      kernels_.indexer_scores(&q(t, 0, 0), &w(t, 0), q.size(1), q.size(2), rows.data() + first, n,
-                              rounding == Rounding::kBf16, &score(t, first));
-    }
-  });
-}
-
-void CpuOps::do_attend(View<const float, 3> q, const RowLists& keys, std::span<const float> sink,
-                       float scale, Rounding rounding, View<float, 3> o) {
-  const int64_t n_heads = q.size(1);
-  const int64_t n_groups = (n_heads + kHeadGrain - 1) / kHeadGrain;
-  pool_.parallel_for(q.size(0) * n_groups, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t task = begin; task < end; ++task) {
-      const int64_t t = light_with_heavy(task / n_groups, q.size(0));
-      const int64_t head = task % n_groups * kHeadGrain;
-      const auto rows = keys.of(t);
-      kernels_.attend(&q(t, head, 0), std::min(kHeadGrain, n_heads - head), q.size(2), rows.data(),
-                      static_cast<int64_t>(rows.size()), sink.data() + head, scale,
-                      rounding == Rounding::kBf16, &o(t, head, 0));
     }
   });
 }

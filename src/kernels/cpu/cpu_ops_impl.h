@@ -4,11 +4,15 @@
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/kernel_table.h"
 
+#include <atomic>
+#include <vector>
+
 namespace dsv4 {
 
 class CpuOps : public Ops {
  public:
-  CpuOps(ThreadPool& pool, const KernelTable& kernels) : pool_(pool), kernels_(kernels) {}
+  CpuOps(ThreadPool& pool, const KernelTable& kernels)
+      : pool_(pool), kernels_(kernels), scratch_busy_(static_cast<size_t>(pool.n_threads())) {}
 
  protected:
   void do_linear(Matrix<const float> x, const QuantMatrix& w, Matrix<float> y) override;
@@ -26,11 +30,13 @@ class CpuOps : public Ops {
   void do_rope(View<float, 3> x, const RopeAngles& angles, Rotation rotation) override;
   void do_pool_slots(const RowLists& values, const RowLists& scores, Matrix<float> out) override;
   void do_hadamard(Matrix<float> x) override;
-  void do_indexer_scores(View<const float, 3> q, Matrix<const float> w, const RowLists& keys,
+  void do_encode_entries(Matrix<const float> x, const EntryFormat& format,
+                         Matrix<std::byte> out) override;
+  void do_indexer_scores(View<const float, 3> q, Matrix<const float> w, const EntryLists& keys,
                          Rounding rounding, Matrix<float> score) override;
   void do_top_k(Matrix<const float> scores, std::span<const int64_t> counts, TopKOrder order,
                 Matrix<int32_t> ids) override;
-  void do_attend(View<const float, 3> q, const RowLists& keys, std::span<const float> sink,
+  void do_attend(View<const float, 3> q, const EntryLists& keys, std::span<const float> sink,
                  float scale, Rounding rounding, View<float, 3> o) override;
   void do_sqrt_softplus(Matrix<float> scores) override;
   void do_swiglu(Matrix<const float> gate, Matrix<const float> up, float limit,
@@ -58,8 +64,12 @@ class CpuOps : public Ops {
     });
   }
 
+  class Scratch;
+
   ThreadPool& pool_;
   const KernelTable& kernels_;
+  Tensor<float, 1> scratch_;  // a part for each thread
+  std::vector<std::atomic<bool>> scratch_busy_;
 };
 
 constexpr int64_t kPanelGrain = 64;  // rows of a weight that int8 kernels work on together

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/cpu/cpu_ops.h"
+#include "quant/entry_format.h"
 
 #include <cstdint>
 
@@ -22,6 +23,48 @@ struct ReadAhead {
   int64_t bytes = 0;
 };
 
+constexpr int64_t kKeyBlock = 64;  // of attention's running maximum; entries decoded at a time
+
+// Memory for kKeyBlock decoded entries.
+struct EntryTile {
+  float* data;
+  int64_t stride;
+};
+
+// Scores of one token against n_keys keys. q [n_heads, d] contiguous, w [n_heads].
+struct IndexerTask {
+  const float* q;
+  const float* w;
+  int64_t n_heads;
+  int64_t d;
+  const EntryFormat* format;
+  const std::byte* const* keys;
+  int64_t n_keys;
+  bool round_bf16;
+};
+
+// Attention of n_heads heads of one token. q, o [n_heads, c] contiguous, sink [n_heads].
+struct AttendTask {
+  const float* q;
+  int64_t n_heads;
+  int64_t c;
+  const EntryFormat* format;
+  const std::byte* const* rows;
+  int64_t n_rows;
+  const float* sink;
+  float scale;
+  bool round_bf16;
+  float* o;
+};
+
+struct AttendScratch {
+  EntryTile tile;
+  float* p;        // [n_heads, kKeyBlock] logits of a block, then their exponentials
+  float* rescale;  // [n_heads] of what was summed before a block
+  float* largest;  // [n_heads]
+  float* total;    // [n_heads]
+};
+
 struct KernelTable {
   // y[t, r] for the rows [row_begin, row_end) of w and all n tokens. x [n, w.cols], y [n, w.rows].
   void (*linear)(const float* x, int64_t x_stride, int64_t n, const QuantMatrix& w,
@@ -35,13 +78,8 @@ struct KernelTable {
   void (*linear_int8)(const Int8Block& x, int64_t n, const QuantMatrix& w, int64_t row_begin,
                       int64_t row_end, ReadAhead then, float* y, int64_t y_stride);
 
-  // Scores of one token against n_keys rows. q [n_heads, d] contiguous, w [n_heads].
-  void (*indexer_scores)(const float* q, const float* w, int64_t n_heads, int64_t d,
-                         const float* const* keys, int64_t n_keys, bool round_bf16, float* score);
-
-  // Attention of n_heads heads of one token. q, o [n_heads, c] contiguous, sink [n_heads].
-  void (*attend)(const float* q, int64_t n_heads, int64_t c, const float* const* rows,
-                 int64_t n_rows, const float* sink, float scale, bool round_bf16, float* o);
+  void (*indexer_scores)(const IndexerTask& task, const EntryTile& tile, float* score);
+  void (*attend)(const AttendTask& task, const AttendScratch& scratch);
 
   // Loops for measure_roofs(). Reads n_bytes; or makes products for n_rounds and returns how many
   // operations these were. The sinks keep the loops alive.

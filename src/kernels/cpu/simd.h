@@ -82,6 +82,10 @@ DSV4_INLINE F32 fma(F32 a, F32 b, F32 c) {
 #endif
 }
 
+// A number in all lanes. Compilers drop the subtraction of zero, but not its addition, which would
+// make -0 a +0.
+DSV4_INLINE F32 broadcast(float x) { return x - F32{}; }
+
 // Whether a lane is not zero.
 DSV4_INLINE bool any(U32 v) {
 #if defined(__AVX512F__)
@@ -478,6 +482,44 @@ DSV4_INLINE F32x4 fold(F32x8 v) {
 DSV4_INLINE F32x4 fold(F32 v) {
   return fold(__builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7) +
               __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15));
+}
+#endif
+
+#if defined(__AVX512F__)
+// Lane i = the sum of the lanes of v[i], each as the tree (i, i + 8), ..., (i, i + 1).
+DSV4_INLINE F32 sum_lanes_16(const F32 (&v)[16]) {
+  constexpr int kOrder[16] = {0, 2, 1, 3, 8, 10, 9, 11, 4, 6, 5, 7, 12, 14, 13, 15};
+  F32 halves[8];
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; ++i) {
+    const F32 a = v[kOrder[i]];
+    const F32 b = v[kOrder[i + 8]];
+    halves[i] =
+        __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
+        __builtin_shufflevector(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
+  }
+  F32 quarters[4];
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    const F32 a = halves[i];
+    const F32 b = halves[i + 4];
+    quarters[i] =
+        __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27) +
+        __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
+  }
+  F32 pairs[2];
+#pragma GCC unroll 2
+  for (int i = 0; i < 2; ++i) {
+    const F32 a = quarters[i];
+    const F32 b = quarters[i + 2];
+    pairs[i] =
+        __builtin_shufflevector(a, b, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29) +
+        __builtin_shufflevector(a, b, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
+  }
+  return __builtin_shufflevector(pairs[0], pairs[1], 0, 2, 16, 18, 4, 6, 20, 22, 8, 10, 24, 26, 12,
+                                 14, 28, 30) +
+         __builtin_shufflevector(pairs[0], pairs[1], 1, 3, 17, 19, 5, 7, 21, 23, 9, 11, 25, 27, 13,
+                                 15, 29, 31);
 }
 #endif
 

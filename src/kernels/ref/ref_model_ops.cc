@@ -25,6 +25,18 @@ float round_if(Rounding rounding, double value) {
   return rounding == Rounding::kBf16 ? round_to_bf16(narrow) : narrow;
 }
 
+// The entries of a token's list; empty where one is absent.
+std::vector<std::vector<float>> decode_rows(const EntryLists& entries, int64_t token) {
+  std::vector<std::vector<float>> rows;
+  for (const std::byte* row : entries.of(token)) {
+    rows.emplace_back();
+    if (row == nullptr) continue;
+    rows.back().resize(static_cast<size_t>(entries.format.width));
+    decode_entry(entries.format, row, rows.back().data());
+  }
+  return rows;
+}
+
 // A NaN ranks below every number.
 float rank_of(float score) {
   return std::isnan(score) ? -std::numeric_limits<float>::infinity() : score;
@@ -129,14 +141,19 @@ void RefOps::do_pool_slots(const RowLists& values, const RowLists& scores, Matri
   }
 }
 
-void RefOps::do_indexer_scores(View<const float, 3> q, Matrix<const float> w, const RowLists& keys,
-                               Rounding rounding, Matrix<float> score) {
+void RefOps::do_encode_entries(Matrix<const float> x, const EntryFormat& format,
+                               Matrix<std::byte> out) {
+  for (int64_t t = 0; t < x.size(0); ++t) encode_entry(format, &x(t, 0), &out(t, 0));
+}
+
+void RefOps::do_indexer_scores(View<const float, 3> q, Matrix<const float> w,
+                               const EntryLists& keys, Rounding rounding, Matrix<float> score) {
   for (int64_t t = 0; t < q.size(0); ++t) {
-    const auto rows = keys.of(t);
+    const auto rows = decode_rows(keys, t);
     for (size_t j = 0; j < rows.size(); ++j) {
       double sum = 0;
       for (int64_t h = 0; h < q.size(1); ++h) {
-        const float similarity = round_if(rounding, dot(&q(t, h, 0), rows[j], q.size(2)));
+        const float similarity = round_if(rounding, dot(&q(t, h, 0), rows[j].data(), q.size(2)));
         const double term = double{std::max(similarity, 0.0f)} * w(t, h);
         sum += rounding == Rounding::kBf16 ? double{round_if(rounding, term)} : term;
       }
@@ -159,32 +176,34 @@ void RefOps::do_top_k(Matrix<const float> scores, std::span<const int64_t> count
   }
 }
 
-void RefOps::do_attend(View<const float, 3> q, const RowLists& keys, std::span<const float> sink,
+void RefOps::do_attend(View<const float, 3> q, const EntryLists& keys, std::span<const float> sink,
                        float scale, Rounding rounding, View<float, 3> o) {
   constexpr size_t kBlock = 64;  // of the running maximum; matters only with rounding
   const int64_t c = q.size(2);
   std::vector<double> sum(static_cast<size_t>(c));
   for (int64_t t = 0; t < q.size(0); ++t) {
-    const auto rows = keys.of(t);
+    const auto rows = decode_rows(keys, t);
     for (int64_t h = 0; h < q.size(1); ++h) {
       double largest = -std::numeric_limits<double>::infinity();
       double total = 0;
       std::ranges::fill(sum, 0.0);
       for (size_t begin = 0; begin < rows.size(); begin += kBlock) {
-        const auto block = rows.subspan(begin, std::min(kBlock, rows.size() - begin));
+        const auto block = std::span(rows).subspan(begin, std::min(kBlock, rows.size() - begin));
         const double before = largest;
-        for (const float* row : block) {
-          if (row != nullptr) largest = std::max(largest, dot(&q(t, h, 0), row, c) * scale);
+        for (const auto& row : block) {
+          if (row.empty()) continue;
+          largest = std::max(largest, dot(&q(t, h, 0), row.data(), c) * scale);
         }
         const double rescale = total == 0 ? 0 : std::exp(before - largest);
         total *= rescale;
         for (double& value : sum) value *= rescale;
-        for (const float* row : block) {
-          if (row == nullptr) continue;
-          const double p = std::exp(dot(&q(t, h, 0), row, c) * scale - largest);
+        for (const auto& row : block) {
+          if (row.empty()) continue;
+          const double p = std::exp(dot(&q(t, h, 0), row.data(), c) * scale - largest);
           total += p;
           const double weight = rounding == Rounding::kBf16 ? double{round_if(rounding, p)} : p;
-          for (int64_t i = 0; i < c; ++i) sum[static_cast<size_t>(i)] += weight * row[i];
+          for (int64_t i = 0; i < c; ++i)
+            sum[static_cast<size_t>(i)] += weight * row[static_cast<size_t>(i)];
         }
       }
       const double with_sink = std::max(largest, double{sink[static_cast<size_t>(h)]});

@@ -22,11 +22,13 @@ class RefOps : public Ops {
   void do_rope(View<float, 3> x, const RopeAngles& angles, Rotation rotation) override;
   void do_pool_slots(const RowLists& values, const RowLists& scores, Matrix<float> out) override;
   void do_hadamard(Matrix<float> x) override;
-  void do_indexer_scores(View<const float, 3> q, Matrix<const float> w, const RowLists& keys,
+  void do_encode_entries(Matrix<const float> x, const EntryFormat& format,
+                         Matrix<std::byte> out) override;
+  void do_indexer_scores(View<const float, 3> q, Matrix<const float> w, const EntryLists& keys,
                          Rounding rounding, Matrix<float> score) override;
   void do_top_k(Matrix<const float> scores, std::span<const int64_t> counts, TopKOrder order,
                 Matrix<int32_t> ids) override;
-  void do_attend(View<const float, 3> q, const RowLists& keys, std::span<const float> sink,
+  void do_attend(View<const float, 3> q, const EntryLists& keys, std::span<const float> sink,
                  float scale, Rounding rounding, View<float, 3> o) override;
   void do_sqrt_softplus(Matrix<float> scores) override;
   void do_swiglu(Matrix<const float> gate, Matrix<const float> up, float limit,
