@@ -337,8 +337,9 @@ class Int4Model : public Int4Weights {
     std::ofstream(path / "config.json") << config.dump();
   }
 
+  // State in float32: weights are what is looked at.
   std::vector<float> logits(const fs::path& path, Numerics numerics = Numerics::kExact) {
-    Model model(path, *ops_, {.numerics = numerics, .max_batch_tokens = 64});
+    Model model(path, *ops_, {.numerics = numerics, .kv = KvStorage::kF32, .max_batch_tokens = 64});
     SequenceState state(model.state_layout());
     std::vector<int32_t> ids(48);
     for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<int32_t>(i * 37 % 512);
