@@ -2,6 +2,7 @@
 // that all rows need.
 #pragma once
 
+#include "kernels/cpu/decode-inl.h"
 #include "kernels/cpu/kernel_table.h"
 #include "kernels/cpu/panel-inl.h"
 #include "kernels/cpu/simd.h"
