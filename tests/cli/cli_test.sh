@@ -147,6 +147,7 @@ grep -q "routed experts" "$work/out" || fail "bench: no breakdown"
 grep -q ">prefill<" "$work/roofline.svg" || fail "bench --svg: no prefill"
 echo '{"x": 1}' >"$work/no-run.jsonl"
 one_line_error "rows that are none" 1 "no-run.jsonl: line 1" "$dsv4" bench --replay "$work/no-run.jsonl"
+
 # --- other types
 quantize() { "$dsv4" quantize "$@"; }
 expect "a GGUF file" 0 "Q4_K" quantize -m "$mini" -o "$work/q4.gguf" --type Q4_K_M
