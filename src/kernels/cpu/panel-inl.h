@@ -27,13 +27,13 @@ DSV4_INLINE U32 load_words_of_rows(Place place) {
 
 // kLanes rows of a weight: where they are stored.
 struct RowSet {
-  int64_t first;  // row of the weight
+  int64_t first;  // row of the weight; of a set behind the last one, which is not used, any
   const std::byte* at[kLanes];
   const std::byte* scale_base;
   int32_t scale_offsets[kLanes];  // in scales, of each row's first one from the first row's
 
   // Rows from `row` on; behind the last row of the weight it repeats.
-  RowSet(const QuantMatrix& w, int64_t row_bytes, int64_t row) : first(row) {
+  RowSet(const QuantMatrix& w, int64_t row_bytes, int64_t row) : first(row < w.rows ? row : 0) {
     const int64_t first_block = (w.first_row + row) / w.block_rows;
     scale_base = w.scales + first_block * w.scale_cols * scale_bytes(w.scale_format);
     for (int64_t r = 0; r < kLanes; ++r) {
