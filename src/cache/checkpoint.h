@@ -19,10 +19,16 @@ namespace dsv4 {
 // Move-only.
 class Checkpoint {
  public:
-  // One without rows yet: pages of its own and a buffer, to be filled from a file. Throws as
-  // PagePool::acquire does.
+  enum class Pages {
+    kOwn,   // fresh ones, to be filled
+    kNone,  // the sequence that it is taken from has them
+  };
+
+  // One without rows yet. Throws as PagePool::acquire does.
   Checkpoint(const StateLayout& layout, std::shared_ptr<PagePool> pool, int64_t n_tokens,
-             int64_t oldest);
+             int64_t oldest, Pages pages = Pages::kOwn);
+  Checkpoint(Checkpoint&&) noexcept = default;
+  Checkpoint& operator=(Checkpoint&& other) noexcept;
 
   int64_t n_tokens() const { return n_tokens_; }
   // Fewest tokens that a state restored from this can be rolled back to.
@@ -62,10 +68,6 @@ class Checkpoint {
     int64_t n_pages() const { return n_entries / kEntriesPerPage; }
     int64_t n_partial() const { return n_entries % kEntriesPerPage; }
   };
-
-  // Without pages, which the sequence that it is taken from has.
-  Checkpoint(const StateLayout& layout, int64_t n_tokens, int64_t oldest,
-             std::shared_ptr<PagePool> pool);
 
   const Table& at(int64_t table) const { return tables_[static_cast<size_t>(table)]; }
   std::span<const CheckpointPage> pages_of(const Table& table) const;

@@ -71,6 +71,7 @@ class PrefixTree {
   Node* descend(std::span<const int32_t> tokens, uint64_t salt, int64_t& n_common) const;
   Node& split(Node& node, int64_t position);
   void prune(Node* node, uint64_t salt);
+  static void join(Node& node);
 
   std::map<uint64_t, std::unique_ptr<Node>> roots_;  // by salt
   int64_t n_entries_ = 0;

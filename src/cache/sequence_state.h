@@ -64,6 +64,8 @@ class SequenceState {
   // Pages of entries come from `pool`, which states that share them have in common; without one the
   // state has its own.
   explicit SequenceState(const StateLayout& layout, std::shared_ptr<PagePool> pool = nullptr);
+  SequenceState(SequenceState&&) noexcept = default;
+  SequenceState& operator=(SequenceState&& other) noexcept;
 
   int64_t n_tokens() const { return n_tokens_; }
   // Of rings and pages, those that others hold too included.
@@ -99,12 +101,12 @@ class SequenceState {
                                const std::string& where);
 
  private:
-  // Calls ring_rows(rows, their bytes) for runs of rows of rings and table(rows, n) for tables of n
-  // entries: all that the state at n_tokens_, and every earlier one down to `oldest`, depends on.
-  void visit(int64_t oldest, const auto& ring_rows, const auto& table) const;
-  // The same row by row, in the order of a snapshot.
-  template <typename Rows>
-  static void visit_rows(Rows& state, const auto& row);
+  // Calls ring_rows(rows, their bytes) for runs of rows of rings and table(table, n) for tables of
+  // n entries: all that a state of n_tokens tokens, and every earlier one down to `oldest`, depends
+  // on, in the order of a snapshot.
+  template <typename State>
+  static void visit(State& state, int64_t n_tokens, int64_t oldest, const auto& ring_rows,
+                    const auto& table);
   int64_t snapshot_bytes() const;
 
   StateLayout layout_;

@@ -39,6 +39,19 @@ class TestSequence {
   const StateLayout& layout() const { return layout_; }
   int64_t n_tokens() const { return static_cast<int64_t>(tokens_.size()); }
   void replace_state(SequenceState state) { state_ = std::move(state); }
+  // The same history, which goes on with other tokens, with an empty state.
+  TestSequence fork() const {
+    TestSequence copy(layout_, seed_);
+    copy.tokens_ = tokens_;
+    copy.n_fed_ = n_fed_ + 1'000'000 * (1 + n_forks_++);
+    return copy;
+  }
+  // The tokens as a caller knows them.
+  std::vector<int32_t> tokens() const {
+    std::vector<int32_t> ids;
+    for (const uint64_t token : tokens_) ids.push_back(static_cast<int32_t>(token & 0xFFFF));
+    return ids;
+  }
 
   void feed(int64_t n) {
     const int64_t begin = n_tokens();
@@ -63,20 +76,22 @@ class TestSequence {
   // `from` on depend on, in the documented order of a snapshot.
   template <typename Visit>
   void visit_needed(int64_t from, const Visit& visit) {
-    const auto visit_ring = [&](const auto& ring, size_t l, uint64_t kind, int64_t tokens) {
-      for (int64_t p = std::max<int64_t>(0, from - tokens); p < n_tokens(); ++p) {
+    const auto visit_ring = [&](const auto& ring, size_t l, uint64_t kind, int64_t begin) {
+      for (int64_t p = std::max<int64_t>(0, begin); p < n_tokens(); ++p) {
         visit(bytes_of(ring, p), l, kind, p);
       }
     };
     for (size_t l = 0; l < layout_.layers.size(); ++l) {
       const LayerLayout& layout = layout_.layers[l];
       const LayerState& layer = state_.layer(static_cast<int64_t>(l));
-      visit_ring(layer.window, l, kWindow, layout.window);
+      visit_ring(layer.window, l, kWindow, from - layout.window);
       uint64_t base = 0;
       for (const auto* compressors : {&layer.compressor, &layer.indexer}) {
         for (const CompressorState& compressor : *compressors) {
-          visit_ring(compressor.values, l, base + kValues, layout.tail_tokens());
-          visit_ring(compressor.scores, l, base + kScores, layout.tail_tokens());
+          // The block in progress, where blocks overlap the one before too.
+          const int64_t begin = from - from % layout.ratio - (layout.ratio == 4 ? 4 : 0);
+          visit_ring(compressor.values, l, base + kValues, begin);
+          visit_ring(compressor.scores, l, base + kScores, begin);
           for (int64_t i = 0; i < n_tokens() / layout.ratio; ++i) {
             visit(bytes_of(compressor.entries, i), l, base + kEntries, i);
           }
@@ -104,8 +119,8 @@ class TestSequence {
   uint64_t token(int64_t position) const { return tokens_[static_cast<size_t>(position)]; }
 
   template <typename Rows>
-  static std::span<std::byte> bytes_of(const Rows& rows, int64_t i) {
-    return std::as_writable_bytes(std::span(rows.row(i), static_cast<size_t>(rows.width())));
+  static std::span<const std::byte> bytes_of(const Rows& rows, int64_t i) {
+    return std::as_bytes(std::span(rows.row(i), static_cast<size_t>(rows.width())));
   }
 
   void fill(std::span<std::byte> row, size_t layer, uint64_t kind, int64_t position) const {
@@ -126,7 +141,8 @@ class TestSequence {
     append(state.scores, layer, base + kScores, begin);
     const int64_t ratio = layout_.layers[layer].ratio;
     for (int64_t i = begin / ratio; i < n_tokens() / ratio; ++i) {
-      fill(bytes_of(state.entries, i), layer, base + kEntries, i);
+      fill({state.entries.writable_row(i), static_cast<size_t>(state.entries.width())}, layer,
+           base + kEntries, i);
     }
   }
 
@@ -134,6 +150,7 @@ class TestSequence {
   SequenceState state_;
   uint64_t seed_;
   uint64_t n_fed_ = 0;
+  mutable uint64_t n_forks_ = 0;
   std::vector<uint64_t> tokens_;
 };
 
