@@ -83,8 +83,9 @@ void Checkpoint::share_pages(const Checkpoint& other, int64_t n_tokens) {
     const int64_t n_known = n_tokens / own.ratio / kEntriesPerPage;
     const int64_t n_pages = std::min({own.n_pages(), others.n_pages(), n_known});
     for (int64_t i = 0; i < n_pages; ++i) {
-      pages_[static_cast<size_t>(own.first_page + i)] =
-          other.pages_[static_cast<size_t>(others.first_page + i)];
+      CheckpointPage& page = pages_[static_cast<size_t>(own.first_page + i)];
+      const CheckpointPage& same = other.pages_[static_cast<size_t>(others.first_page + i)];
+      if (page != same) page = same;
     }
   }
 }

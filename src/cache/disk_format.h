@@ -33,9 +33,11 @@ struct DiskHeader {
   TokenHash parent;         // hash of the segment that ends at begin; 0 where begin is 0
   TokenHash parent_digest;  // its digest: what this file's entries were computed after
   TokenHash digest;         // of this file's body
+
+  bool operator==(const DiskHeader&) const = default;
 };
 
-inline constexpr int64_t kDiskHeaderBytes = 160;
+inline constexpr int64_t kDiskHeaderBytes = 144;
 
 // Fewest tokens of a segment, at least `wanted`, so that every layer has whole entries of it.
 int64_t whole_segment_tokens(const StateLayout& layout, int64_t wanted);

@@ -10,7 +10,7 @@
 #include "cache/disk_format.h"
 #include "cache/layout.h"
 #include "cache/page_pool.h"
-#include "cache/prefix_tree.h"
+#include "cache/prefix_set.h"
 #include "cache/token_hash.h"
 
 #include <condition_variable>
@@ -23,16 +23,16 @@
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <set>
 #include <span>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace dsv4 {
 
 struct DiskStoreOptions {
-  std::filesystem::path folder;                      // made if it is not there
+  std::filesystem::path folder = {};                 // made if it is not there
   int64_t budget_bytes = int64_t{16} << 30;          // of files
   int64_t queue_bytes = int64_t{512} << 20;          // copied, but not written yet
   int64_t segment_tokens = 2048;                     // rounded up to whole entries of all layers
@@ -49,7 +49,7 @@ struct DiskStoreStats {
   int64_t n_loaded = 0;  // checkpoints
   int64_t loaded_bytes = 0;
   int64_t n_evicted = 0;  // files, for the budget
-  int64_t n_dropped = 0;  // not written: the queue was full
+  int64_t n_dropped = 0;  // not written: the queue was full, or no room could be made
   int64_t n_failed = 0;   // writes that the system refused
   int64_t n_refused = 0;  // damaged or incomplete files, which are removed
   int64_t n_foreign = 0;  // files of other models or versions, which are left alone
@@ -58,32 +58,31 @@ struct DiskStoreStats {
 // Used by one thread but for stats(), which any thread may call.
 class DiskStore {
  public:
-  // A file that may hold a prefix.
-  struct Candidate {
-    TokenHash hash;
-    int64_t n_tokens = 0;
-    CheckpointKind kind = CheckpointKind::kStride;
-  };
-
   // Reads the headers of the files that are there and removes what was not finished. Throws
   // Error(kIo) where the folder cannot be made or read, or where another process uses it.
   DiskStore(const StateLayout& layout, std::shared_ptr<PagePool> pool,
             const DiskStoreOptions& options);
   ~DiskStore();  // writes what is queued
 
-  // The longest prefix of `tokens` of more than `n_at_least` and at most tokens.size() - 1 tokens.
-  std::optional<Candidate> find(std::span<const int32_t> tokens, uint64_t salt,
-                                int64_t n_at_least) const;
+  // The longest prefix with a file, of more than `more_than` and less than all `tokens`.
+  std::optional<PrefixSet::Prefix> find(std::span<const int32_t> tokens, uint64_t salt,
+                                        int64_t more_than) const;
 
-  // Reads it. Nothing where a file is damaged, or is not that of these tokens; it is forgotten
-  // then. Throws as PagePool::acquire does.
-  std::optional<Checkpoint> load(const Candidate& candidate, std::span<const int32_t> tokens,
-                                 uint64_t salt);
+  struct Loaded {
+    Checkpoint checkpoint;
+    uint32_t kind = 0;  // as it was stored
+  };
+  // Reads what find() has found. Nothing where a file is damaged, or is not that of these tokens;
+  // it is forgotten then. Throws as PagePool::acquire does.
+  std::optional<Loaded> load(const PrefixSet::Prefix& prefix, std::span<const int32_t> tokens,
+                             uint64_t salt);
 
-  // Queues what is not there yet: full segments of the checkpoint's tokens, and with `whole` the
-  // checkpoint itself. Never waits for the disk.
+  // Queues what is not there yet: full segments of the checkpoint's tokens and, where it is wanted
+  // `whole`, the checkpoint itself with a number that says of what kind it is. Never waits for the
+  // disk.
+  enum class What { kSegments, kWhole };
   void store(std::span<const int32_t> tokens, uint64_t salt, const Checkpoint& checkpoint,
-             CheckpointKind kind, bool whole);
+             uint32_t kind, What what);
 
   // Waits until the queue is empty.
   void flush();
@@ -91,50 +90,70 @@ class DiskStore {
   DiskStoreStats stats() const;
 
  private:
+  using Key = std::pair<DiskFileKind, TokenHash>;
   struct File {
     DiskHeader header;
     int64_t n_bytes = 0;
-    int64_t n_users = 0;    // of a segment: files that begin with it
-    uint64_t last_use = 0;  // order; of a checkpoint
+    int64_t n_users = 0;    // of a segment: files that go on from it
+    uint64_t last_use = 0;  // only its order means something
   };
-  using Key = std::pair<DiskFileKind, TokenHash>;
   struct Job {
     DiskHeader header;
     std::vector<std::byte> bytes;
   };
+  // The right of one process to write to a folder.
+  class FolderLock {
+   public:
+    explicit FolderLock(const std::filesystem::path& folder);
+    ~FolderLock();
+    FolderLock(const FolderLock&) = delete;
+    FolderLock& operator=(const FolderLock&) = delete;
 
+   private:
+    int fd_;
+  };
+
+  static Key key_of(const DiskHeader& header) { return {header.kind, header.hash}; }
+  static Key parent_key(const DiskHeader& header) {
+    return {DiskFileKind::kSegment, header.parent};
+  }
   std::filesystem::path path_of(const Key& key) const;
   void log(const std::string& line) const;
 
-  // Start.
-  void lock_folder();
+  // At the start, before there is a second thread.
   void scan();
-  void scan_file(const std::filesystem::path& path, std::vector<File>& found);
-  void link_files(std::vector<File> found);
+  std::optional<File> scan_file(const std::filesystem::path& path);
+  void add_linked(std::vector<File> files);
+  bool is_linked(const DiskHeader& header) const;
 
-  // All of these with mutex_ held.
+  // The file that is there or queued, with mutex_ held.
+  const DiskHeader* known(const Key& key) const;
   void add_file(const File& file);
   void forget(const Key& key);
-  bool is_known(const Key& key) const;
-  bool evict_one(std::vector<std::filesystem::path>& removed);
+  void forget_with_users(const Key& key);
+  std::optional<Key> oldest_file(const Key& except) const;
 
-  bool enqueue(const DiskHeader& header, std::vector<std::byte> bytes);
+  void refuse(const Key& key, const std::string& reason);
+  // Reads a file into buffer_ and checks that it is what is expected.
+  void read(const File& expected, std::span<const int32_t> tokens);
+  File parent_of(const DiskHeader& header) const;
+  bool enqueue(DiskHeader& header, std::span<const int32_t> tokens, const Checkpoint& checkpoint);
   void write_loop();
   void write(const Job& job);
-  void make_room(int64_t n_bytes);
+  bool make_room(const DiskHeader& header, int64_t n_bytes);
 
   StateLayout layout_;
   std::shared_ptr<PagePool> pool_;
   DiskStoreOptions options_;
-  int lock_fd_ = -1;
+  std::unique_ptr<FolderLock> lock_;
+  std::vector<std::byte> buffer_;  // the file that was read last
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::map<Key, File> files_;
-  // Checkpoints by salt and length.
-  std::map<uint64_t, std::map<int64_t, std::set<TokenHash>>> lengths_;
+  PrefixSet checkpoints_;
   std::deque<Job> queue_;  // the first is being written
-  std::set<Key> queued_;
+  std::map<Key, DiskHeader> queued_;
   uint64_t clock_ = 0;
   bool stopping_ = false;
   bool failing_ = false;  // the last write was refused: logged once

@@ -6,6 +6,7 @@
 #include "cache/disk_store.h"
 #include "cache/layout.h"
 #include "cache/page_pool.h"
+#include "cache/prefix_set.h"
 #include "cache/prefix_tree.h"
 #include "cache/sequence_state.h"
 #include "cache/token_hash.h"
@@ -13,10 +14,10 @@
 #include <array>
 #include <cstdint>
 #include <deque>
-#include <map>
 #include <memory>
+#include <optional>
 #include <span>
-#include <vector>
+#include <utility>
 
 namespace dsv4 {
 
@@ -38,7 +39,7 @@ const char* prefix_miss_name(PrefixMiss miss);
 struct PrefixLookup {
   int64_t n_tokens = 0;     // of the prompt, that need not be computed
   int64_t n_from_disk = 0;  // of n_tokens: from files
-  int64_t n_common = 0;     // first tokens that a prompt known in memory has too
+  int64_t n_common = 0;     // first tokens that what is known in memory has too
   PrefixMiss miss = PrefixMiss::kNone;
 };
 
@@ -95,21 +96,30 @@ class PrefixCache {
   void flush();
 
  private:
-  struct Found;
+  struct Found {
+    PrefixLookup lookup;
+    PrefixTree::Match match;                   // in memory
+    std::optional<PrefixSet::Prefix> on_disk;  // where that is longer
+  };
 
-  int64_t look_up_disk(std::span<const int32_t> tokens, uint64_t salt, Found& found) const;
   Found look_up(std::span<const int32_t> tokens, uint64_t salt) const;
-  bool load(std::span<const int32_t> tokens, uint64_t salt, Found& found);
+  PrefixMiss reason(const Found& found, std::span<const int32_t> tokens, uint64_t salt) const;
+  bool restore_from_disk(const Found& found, std::span<const int32_t> tokens, uint64_t salt,
+                         SequenceState& state);
   void insert(std::span<const int32_t> tokens, uint64_t salt, Checkpoint checkpoint,
-              CheckpointKind kind, const TokenHash& hash);
+              CheckpointKind kind);
+  void save(std::span<const int32_t> tokens, const PrefixTree::Entry& entry);
   void evict(PrefixTree::Entry& entry);
   void evict_to(int64_t target_bytes);
+  void keep_budget();
 
   StateLayout layout_;
-  std::shared_ptr<PagePool> pool_;
+  std::shared_ptr<PagePool> pool_;  // before tree_, whose pages it outlives
   PrefixCacheOptions options_;
   std::unique_ptr<DiskStore> disk_;
   PrefixTree tree_;
+  PrefixSet evicted_;  // the last so many, in this order:
+  std::deque<std::pair<uint64_t, PrefixSet::Prefix>> evicted_order_;
   uint64_t clock_ = 0;  // counts uses, for their order
   PrefixCacheStats stats_;
 };
