@@ -20,17 +20,18 @@ void Session::return_to_prefix(int64_t n_tokens) {
   if (state_.n_tokens() - n_tokens > state_.max_rollback()) restore_for(n_tokens);
   state_.rollback(std::max<int64_t>(0, state_.n_tokens() - n_tokens));
   tokens_.resize(static_cast<size_t>(state_.n_tokens()));
-  std::erase_if(checkpoints_, [&](const Checkpoint& c) { return c.n_tokens > state_.n_tokens(); });
+  std::erase_if(checkpoints_,
+                [&](const Checkpoint& c) { return c.n_tokens() > state_.n_tokens(); });
 }
 
 // Restores the checkpoint from which the most of the first `n_tokens` tokens can be reached.
 void Session::restore_for(int64_t n_tokens) {
-  const auto reaches = [&](const Checkpoint& c) { return c.oldest <= n_tokens; };
+  const auto reaches = [&](const Checkpoint& c) { return c.oldest() <= n_tokens; };
   const auto best = std::find_if(checkpoints_.rbegin(), checkpoints_.rend(), reaches);
   if (best == checkpoints_.rend()) {
     state_.clear();
   } else {
-    state_ = SequenceState::restore(model_.state_layout(), best->state, "checkpoint");
+    state_.restore(*best);
   }
 }
 
@@ -56,10 +57,9 @@ bool Session::sync(std::span<const int32_t> ids, const Progress& progress) {
 }
 
 void Session::remember() {
-  if (!checkpoints_.empty() && checkpoints_.back().n_tokens == state_.n_tokens()) return;
+  if (!checkpoints_.empty() && checkpoints_.back().n_tokens() == state_.n_tokens()) return;
   if (checkpoints_.size() == kMaxCheckpoints) checkpoints_.erase(checkpoints_.begin());
-  const int64_t oldest = state_.n_tokens() - state_.max_rollback();
-  checkpoints_.push_back({state_.n_tokens(), oldest, state_.snapshot()});
+  checkpoints_.push_back(state_.checkpoint(state_.max_rollback()));
 }
 
 }  // namespace dsv4

@@ -37,12 +37,6 @@ class Session {
   int64_t n_computed() const { return n_computed_; }
 
  private:
-  struct Checkpoint {
-    int64_t n_tokens;
-    int64_t oldest;  // fewest tokens that rollback can return to from here
-    std::vector<std::byte> state;
-  };
-
   void return_to_prefix(int64_t n_tokens);
   void restore_for(int64_t n_tokens);
 

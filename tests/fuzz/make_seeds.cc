@@ -280,8 +280,8 @@ void write_snapshots(const fs::path& folder) {
   write(folder / "longer", snapshot({9}) + "x");
   write(folder / "flipped", snapshot({8, 1}).replace(60, 1, "\x55"));
   write(folder / "other-model", changed(16, 1));
-  write(folder / "other-version", changed(8, 3 | uint64_t{2} << 32));
-  write(folder / "other-storage", changed(8, 2 | uint64_t{1} << 32));
+  write(folder / "other-version", changed(8, 2 | uint64_t{2} << 32));
+  write(folder / "other-storage", changed(8, 3 | uint64_t{1} << 32));
   write(folder / "negative-tokens", changed(24, ~uint64_t{0}));
   write(folder / "huge-tokens", changed(24, ~uint64_t{0} >> 1));
   write(folder / "huge-oldest", changed(32, uint64_t{1} << 63));
