@@ -59,7 +59,7 @@ class Chat {
   void greet() {
     const ModelConfig& config = conversation_.model().config();
     fmt::print("dsv4: {} ({} layers, context {} tokens, {} numerics). /help lists commands.\n\n",
-               args_.model.path, config.n_layers, conversation_.session().context(),
+               args_.model.path, config.n_layers, conversation_.engine().context(),
                numerics_name(conversation_.model().options().numerics));
     const auto path = std::filesystem::path(args_.model.path) / "greeting.txt";
     constexpr size_t kMaxGreeting = 4096;
@@ -97,15 +97,13 @@ class Chat {
     const ChatOptions options = conversation_.chat_options();
     const Json::Array messages = all_messages();
     const std::vector<int32_t> prompt = conversation_.prompt_of(messages, options);
-    ReplyStream reply(conversation_.session(), conversation_.tokenizer(),
-                      conversation_.generation(args_.max_tokens, {}),
-                      conversation_.parsing(messages, options));
+    Reply reply(conversation_.parsing(messages, options));
     const bool terminal = isatty(STDOUT_FILENO) != 0;
     ReplyPrinter printer(
         terminal ? ReplyPrinter::Reasoning::kShown : ReplyPrinter::Reasoning::kHidden, terminal);
     clear_interrupt();
     stats_ = drive_reply(
-        conversation_.session(), reply, prompt,
+        conversation_.engine(), conversation_.request(prompt, args_.max_tokens, {}), reply,
         [&](const std::vector<ParseEvent>& events) { printer.print(events); }, was_interrupted);
     printer.finish();
     if (reader_.interactive()) {
@@ -177,13 +175,12 @@ class Chat {
   }
 
   void print_stats() {
-    const Session& session = conversation_.session();
-    const int64_t n_tokens = std::ssize(session.tokens());
+    const int64_t n_tokens = stats_.n_prompt + stats_.n_generated;
     const double mib =
         static_cast<double>(state_bytes(conversation_.model().state_layout(), n_tokens).total()) /
         (1 << 20);
     fmt::print("{}\nstate {} of {} tokens, {:.1f} MiB\n", stats_.line(), n_tokens,
-               session.context(), mib);
+               conversation_.engine().context(), mib);
   }
 
   const ChatArgs& args_;

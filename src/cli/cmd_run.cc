@@ -92,10 +92,10 @@ Json logprobs_json(const std::vector<SampledToken>& tokens) {
   return list;
 }
 
-Json result_json(const RunArgs& args, const ReplyStream& reply, const ReplyStats& stats) {
+Json result_json(const RunArgs& args, const Reply& reply, const ReplyStats& stats) {
   Json json = to_json(reply.message());
-  json.set("finish_reason", stop_reason_name(*reply.generator().stop_reason()));
-  json.set("ids", ids_json(reply.generator().ids()));
+  json.set("finish_reason", end_reason_name(reply.reason()));
+  json.set("ids", ids_json(reply.ids()));
   if (args.n_logprobs >= 0) json.set("logprobs", logprobs_json(reply.tokens()));
   json.set("usage",
            Json().set("prompt_tokens", stats.n_prompt).set("completion_tokens", stats.n_generated));
@@ -110,18 +110,16 @@ void run(const RunArgs& args) {
   Conversation conversation(args.model, sampling, args.think);
   const Question question = read_question(args, conversation);
   const bool as_it_is = !args.ids.empty() || args.raw;
-  ReplyStream reply(conversation.session(), conversation.tokenizer(),
-                    conversation.generation(args.max_tokens, args.stops),
-                    as_it_is
-                        ? std::nullopt
-                        : std::optional(conversation.parsing(question.messages, question.options)));
+  Reply reply(as_it_is ? std::nullopt
+                       : std::optional(conversation.parsing(question.messages, question.options)));
   const bool terminal = isatty(STDOUT_FILENO) != 0;
   const bool show = terminal || args.show_reasoning;
   ReplyPrinter printer(show ? ReplyPrinter::Reasoning::kShown : ReplyPrinter::Reasoning::kHidden,
                        terminal);
   catch_interrupts();
   const ReplyStats stats = drive_reply(
-      conversation.session(), reply, question.prompt,
+      conversation.engine(), conversation.request(question.prompt, args.max_tokens, args.stops),
+      reply,
       [&](const std::vector<ParseEvent>& events) {
         if (!args.json) printer.print(events);
       },

@@ -26,6 +26,7 @@ enum class EndReason {
 // Where the tokens of a prompt came from.
 struct PromptUsage {
   int64_t n_prompt = 0;
+  int64_t n_done = 0;         // computed or cached so far
   int64_t n_cached = 0;       // not computed: taken from the prefix cache
   int64_t n_cached_disk = 0;  // of n_cached: from its disk tier
   const char* miss = "";      // why not more were cached (PrefixCache), "" if all that could be
@@ -35,10 +36,11 @@ struct PromptUsage {
 
 struct StreamEvent {
   enum class Kind {
-    kStarted,  // admitted; `usage` without times
-    kPrompt,   // the prompt is computed; `usage` complete
-    kToken,    // `token` and `text`, the text that became certain with it (may be empty)
-    kEnd,      // of choice `choice`: `reason`; `text` that was held back
+    kStarted,   // admitted; `usage` without times
+    kProgress,  // a piece of the prompt is computed; likewise
+    kPrompt,    // the prompt is computed; `usage` complete
+    kToken,     // `token` and `text`, the text that became certain with it (may be empty)
+    kEnd,       // of choice `choice`: `reason`; `text` that was held back
   };
   Kind kind = Kind::kToken;
   int64_t choice = 0;
@@ -50,11 +52,11 @@ struct StreamEvent {
 };
 
 // One producer (the step thread), one reader; cancel() from any thread.
-class TokenStream {
+class EventStream {
  public:
   // `notify` is called by the step thread after events have been added, and must not block or
   // throw. It is not called again before take() has been.
-  explicit TokenStream(std::function<void()> notify) : notify_(std::move(notify)) {}
+  explicit EventStream(std::function<void()> notify) : notify_(std::move(notify)) {}
 
   // Moves the events that have arrived to the end of `events`. Returns false once the last event of
   // the last choice has been taken. Never waits.

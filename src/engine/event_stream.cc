@@ -1,11 +1,11 @@
-#include "engine/token_stream.h"
+#include "engine/event_stream.h"
 
 #include <iterator>
 #include <utility>
 
 namespace dsv4 {
 
-bool TokenStream::take(std::vector<StreamEvent>& events) {
+bool EventStream::take(std::vector<StreamEvent>& events) {
   const std::lock_guard lock(mutex_);
   events.insert(events.end(), std::make_move_iterator(events_.begin()),
                 std::make_move_iterator(events_.end()));
@@ -14,7 +14,7 @@ bool TokenStream::take(std::vector<StreamEvent>& events) {
   return !closed_;
 }
 
-bool TokenStream::wait_and_take(std::vector<StreamEvent>& events) {
+bool EventStream::wait_and_take(std::vector<StreamEvent>& events) {
   {
     std::unique_lock lock(mutex_);
     arrived_.wait(lock, [&] { return closed_ || !events_.empty(); });
@@ -22,7 +22,7 @@ bool TokenStream::wait_and_take(std::vector<StreamEvent>& events) {
   return take(events);
 }
 
-void TokenStream::push(StreamEvent event) {
+void EventStream::push(StreamEvent event) {
   bool first = false;
   {
     const std::lock_guard lock(mutex_);
@@ -33,7 +33,7 @@ void TokenStream::push(StreamEvent event) {
   if (first && notify_) notify_();
 }
 
-void TokenStream::close() {
+void EventStream::close() {
   {
     const std::lock_guard lock(mutex_);
     closed_ = true;
