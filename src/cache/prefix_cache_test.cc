@@ -127,21 +127,25 @@ TEST_P(PrefixCacheTest, an_edit_costs_at_most_two_strides) {
 }
 
 TEST_P(PrefixCacheTest, stays_within_its_budget_and_thins_strides_first) {
-  const int64_t one = [&] {
-    TestSequence sizing = sequence(9);
-    sizing.feed(13200);
-    return sizing.state().checkpoint().buffer_bytes();
-  }();
-  const int64_t budget = 40 * one;
+  const auto run = [&](PrefixCache& cache, TestSequence& live, int64_t budget) {
+    std::vector<int64_t> ends;
+    for (int turn = 0; turn < 12; ++turn) {
+      feed(cache, live, 1100);
+      store(cache, live, 0, CheckpointKind::kBoundary);
+      ends.push_back(live.n_tokens());
+      EXPECT_LE(cache.used_bytes(), budget);
+    }
+    return ends;
+  };
+  PrefixCache unlimited = make();
+  TestSequence same = sequence(1);
+  run(unlimited, same, int64_t{1} << 30);
+  EXPECT_EQ(unlimited.stats().n_entries, 12 + 13200 / 256);
+  const int64_t budget = unlimited.used_bytes() * 7 / 10;
+  unlimited.release(int64_t{1} << 40);
   PrefixCache cache = make(budget);
   TestSequence live = sequence(1);
-  std::vector<int64_t> ends;
-  for (int turn = 0; turn < 12; ++turn) {
-    feed(cache, live, 1100);
-    store(cache, live, 0, CheckpointKind::kBoundary);
-    ends.push_back(live.n_tokens());
-    EXPECT_LE(cache.used_bytes(), budget);
-  }
+  const std::vector<int64_t> ends = run(cache, live, budget);
   EXPECT_GT(cache.stats().n_thinned, 0);
   for (const int64_t end : ends) {  // ends of messages are all there, thinning was enough
     TestSequence other = live.fork();
