@@ -120,9 +120,9 @@ std::string ReplyStats::line() const {
 ReplyStats drive_reply(Engine& engine, Request request, Reply& reply,
                        const std::function<void(const std::vector<ParseEvent>&)>& on_events,
                        const std::function<bool()>& interrupted) {
+  const auto start = std::chrono::steady_clock::now();
   const std::shared_ptr<EventStream> stream = engine.submit(std::move(request)).stream;
   CHECK(stream != nullptr);
-  const auto start = std::chrono::steady_clock::now();
   Progress progress("reading the prompt");
   std::vector<StreamEvent> arrived;
   std::vector<ParseEvent> events;

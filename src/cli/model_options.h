@@ -51,6 +51,7 @@ class LoadedModel {
  public:
   explicit LoadedModel(const ModelArgs& args);
   Model& operator*() { return model_; }
+  const Model& operator*() const { return model_; }
   ThreadPool& pool() { return pool_; }
   Model* operator->() { return &model_; }
   const Model* operator->() const { return &model_; }

@@ -317,7 +317,7 @@ int64_t Engine::next_stop(const Live& live) const {
   if (position >= n_prompt) return live.sequence.n_tokens();
   int64_t stop = std::min(n_prompt, (position / kStride + 1) * kStride);
   for (const int64_t boundary : live.sequence.request().boundaries) {
-    const bool far_enough = boundary - position >= kMinPiece && n_prompt - boundary >= 2;
+    const bool far_enough = boundary - position >= kMinPiece && n_prompt - boundary >= kMinPiece;
     if (far_enough && boundary < stop) stop = boundary;
   }
   return stop;
@@ -343,7 +343,7 @@ void Engine::compute(const std::vector<Scheduler::Share>& shares) {
       if (live_.at(shares[done].id)->n_pending() > 0) continue;
       const Segment& segment = batch_.segments[done];
       const auto row = streams.slice(segment.first_row + segment.n_tokens - 1, 1);
-      std::ranges::copy(row.span(), last_streams_.view().slice(n_rows++, 1).span().begin());
+      std::copy_n(row.data(), row.count(), &last_streams_.view()(n_rows++, 0, 0));
     }
     if (n_rows > 0) {
       model_.logits(last_streams_.first(n_rows), logits_.first(n_rows));
@@ -369,7 +369,7 @@ void Engine::advance(SequenceId id, int64_t n_tokens, std::span<const float> log
   bool goes_on = true;
   if (!logits.empty()) {
     const int64_t before = live.sequence.n_tokens();
-    goes_on = live.sequence.extend(logits, scratch_);
+    goes_on = extend(live.sequence, logits);
     counts_.n_reply_tokens += live.sequence.n_tokens() - before;
   }
   if (goes_on) {
@@ -380,14 +380,34 @@ void Engine::advance(SequenceId id, int64_t n_tokens, std::span<const float> log
   }
 }
 
+// A constraint that gives up ends its own reply only.
+bool Engine::extend(Sequence& sequence, std::span<const float> logits) {
+  try {
+    return sequence.extend(logits, scratch_);
+  } catch (const std::exception& e) {
+    sequence.end(EndReason::kError, e.what());
+    return false;
+  }
+}
+
+// Checkpoints of a prompt: at multiples of the stride, at ends of messages, before the last token,
+// from which the same prompt can be answered again. Those that the last piece has passed by a few
+// tokens are reached by taking these back for a moment.
 void Engine::keep_on_the_way(const Live& live) {
   const int64_t position = live.n_computed();
-  const std::vector<int64_t>& boundaries = live.sequence.request().boundaries;
-  if (position == live.n_prompt() || std::ranges::binary_search(boundaries, position)) {
-    keep(live, CheckpointKind::kBoundary);
-  } else if (position % kStride == 0) {
-    keep(live, CheckpointKind::kStride);
+  if (position % kStride == 0) keep(live, CheckpointKind::kStride);
+  const int64_t oldest = position - live.state->max_rollback();
+  for (const int64_t boundary : live.sequence.request().boundaries) {
+    if (boundary >= oldest && boundary <= position) keep_at(live, boundary);
   }
+  if (position == live.n_prompt()) keep_at(live, position - 1);
+}
+
+void Engine::keep_at(const Live& live, int64_t position) {
+  const int64_t n_back = live.n_computed() - position;
+  live.state->rollback(n_back);
+  keep(live, CheckpointKind::kBoundary);
+  live.state->advance(n_back);
 }
 
 void Engine::keep(const Live& live, CheckpointKind kind) {
@@ -435,11 +455,12 @@ void Engine::finish(SequenceId id) {
   const std::shared_ptr<EventStream> stream = live.sequence.stream();
   live_.erase(id);
   const auto same = [&](const auto& item) { return item.second->sequence.stream() == stream; };
-  if (std::ranges::none_of(live_, same)) {
-    stream->close();
+  if (std::ranges::any_of(live_, same)) return;
+  {
     const std::lock_guard lock(mutex_);
     --n_present_;
   }
+  stream->close();
 }
 
 // A step that failed leaves the states as they were; its sequences cannot go on.

@@ -111,7 +111,9 @@ class Engine {
   int64_t next_stop(const Live& live) const;
   void compute(const std::vector<Scheduler::Share>& shares);
   void advance(SequenceId id, int64_t n_tokens, std::span<const float> logits);
+  bool extend(Sequence& sequence, std::span<const float> logits);
   void keep_on_the_way(const Live& live);
+  void keep_at(const Live& live, int64_t position);
   void keep(const Live& live, CheckpointKind kind);
   void report_prompt(Live& live);
   void release_followers(Live& live);

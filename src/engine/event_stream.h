@@ -47,6 +47,7 @@ struct StreamEvent {
   std::optional<SampledToken> token = {};
   std::string text = {};
   EndReason reason = EndReason::kStopId;
+  std::string stop_string = {};  // of kStopString: the one that came
   PromptUsage usage = {};
   std::string error = {};
 };

@@ -128,6 +128,7 @@ TEST(Scheduler, serves_everybody_under_random_traffic) {
     while (const SequenceId id = scheduler.next_waiting()) scheduler.start(id, prompt_left[id]);
     int64_t n_batch = 0;
     const auto shares = plan_of(scheduler);
+    ASSERT_EQ(shares.empty(), scheduler.n_running() == 0);
     for (const auto& [id, n] : shares) {
       n_batch += n;
       ASSERT_GT(n, 0);
@@ -141,7 +142,6 @@ TEST(Scheduler, serves_everybody_under_random_traffic) {
       }
     }
     ASSERT_LE(n_batch, 16);
-    ASSERT_EQ(shares.empty(), scheduler.n_running() == 0);
   }
   EXPECT_EQ(scheduler.n_running(), 0);
   EXPECT_EQ(scheduler.n_waiting(), 0);

@@ -103,11 +103,13 @@ void Sequence::end(EndReason reason, std::string error) {
   std::string text = stops_.push(text_.finish());
   text += stops_.finish();
   ended_ = true;
-  stream_->push({.kind = StreamEvent::Kind::kEnd,
-                 .choice = choice_,
-                 .text = std::move(text),
-                 .reason = reason,
-                 .error = std::move(error)});
+  StreamEvent event{.kind = StreamEvent::Kind::kEnd,
+                    .choice = choice_,
+                    .text = std::move(text),
+                    .reason = reason,
+                    .error = std::move(error)};
+  if (const auto stop = stops_.stopped_by()) event.stop_string = request_->stop_strings[*stop];
+  stream_->push(std::move(event));
 }
 
 }  // namespace dsv4
