@@ -15,17 +15,17 @@ namespace dsv4 {
 // Bounds on what peers may use. A connection that passes one is answered where that makes sense and
 // closed.
 struct HttpLimits {
-  int64_t max_connections = 2048;                // more are answered with 503
-  size_t header_bytes = size_t{32} << 10;        // request line and headers: 431
-  size_t max_headers = 100;                      // 431
-  size_t body_bytes = size_t{32} << 20;          // of one request: 413
-  size_t total_body_bytes = size_t{256} << 20;   // of all requests being received: 503
-  size_t pipelined_bytes = size_t{64} << 10;     // sent ahead while a response is outstanding
-  size_t queued_bytes = size_t{1} << 20;         // of a stream, that its reader has not taken
-  std::chrono::milliseconds header_time{10'000};  // from the first byte, or the connection: 408
-  std::chrono::milliseconds body_grace{10'000};   // 408 when a body takes longer than this ...
-  size_t body_bytes_per_s = size_t{16} << 10;     // ... and what came took at this rate
-  std::chrono::milliseconds idle_time{75'000};    // between requests
+  int64_t max_connections = 2048;                  // more are answered with 503
+  size_t header_bytes = size_t{32} << 10;          // request line and headers: 431
+  size_t max_headers = 100;                        // 431
+  size_t body_bytes = size_t{32} << 20;            // of one request: 413
+  size_t total_body_bytes = size_t{256} << 20;     // of all requests being received: 503
+  size_t pipelined_bytes = size_t{64} << 10;       // sent ahead while a response is outstanding
+  size_t queued_bytes = size_t{1} << 20;           // of a stream, that its reader has not taken
+  std::chrono::milliseconds header_time{10'000};   // from the first byte, or the connection: 408
+  std::chrono::milliseconds body_grace{10'000};    // 408 when a body takes longer than this ...
+  size_t body_bytes_per_s = size_t{16} << 10;      // ... and what came took at this rate
+  std::chrono::milliseconds idle_time{75'000};     // between requests
   std::chrono::milliseconds stalled_time{30'000};  // a reader that takes nothing
   std::chrono::milliseconds linger_time{3'000};    // for the peer to read the last response
 };
@@ -76,9 +76,9 @@ struct HttpCounters {
   int64_t connections_total = 0;
   int64_t connections_refused = 0;  // over max_connections
   int64_t accept_errors = 0;
-  int64_t requests_total = 0;  // given to the handler
-  int64_t problems_total = 0;  // answered without it
-  int64_t disconnects = 0;     // peers that left while their response was outstanding
+  int64_t requests_total = 0;    // given to the handler
+  int64_t problems_total = 0;    // answered without it
+  int64_t disconnects = 0;       // peers that left while their response was outstanding
   int64_t aborted_requests = 0;  // peers that left before their request was complete
   int64_t bytes_in = 0;
   int64_t bytes_out = 0;

@@ -16,8 +16,8 @@ class Exchange;
 
 // What became of a response.
 struct ResponseEnd {
-  int status = 0;          // 0: none was begun
-  int64_t body_bytes = 0;  // given by the handler
+  int status = 0;            // 0: none was begun
+  int64_t body_bytes = 0;    // given by the handler
   bool client_gone = false;  // before all of it was taken by the system
 };
 
