@@ -17,6 +17,8 @@ constexpr size_t kSmallRead = size_t{2} << 10;
 constexpr size_t kLargeRead = size_t{64} << 10;
 // A buffer that grew larger is given back once it is empty.
 constexpr size_t kKeptBuffer = size_t{16} << 10;
+// Whoever sends that much after the last answer does not read it.
+constexpr size_t kMaxDiscarded = size_t{64} << 20;
 
 std::string plain_body(const HttpProblem& problem) {
   // Codes are ours; of the message, what could end the string is left out.
@@ -146,8 +148,7 @@ void Connection::on_read(std::optional<size_t> n) {
   add(shared_->tally.bytes_in, static_cast<int64_t>(*n));
   if (discarding_) {
     discarded_bytes_ += *n;
-    // Whoever sends that much after an answer does not read it.
-    if (discarded_bytes_ > shared_->options.limits.body_bytes) return close();
+    if (discarded_bytes_ > kMaxDiscarded) return close();
   } else {
     input_.append(read_buffer_.data(), *n);
     if (phase_ == Phase::kResponding || phase_ == Phase::kReplying) {

@@ -134,7 +134,7 @@ Exchange::Output Exchange::take() {
                 .ended = stage_ == Stage::kEnded,
                 .close = close_,
                 .overflowed = overflowed_,
-                .unanswered = unanswered_,
+                .unanswered = unanswered_ && stage_ == Stage::kWaiting,
                 .broken = broken_};
   unanswered_ = false;
   return output;

@@ -25,8 +25,8 @@ namespace dsv4 {
 // The peer's side of a stream. Nothing moves by itself: see MemoryServer::run.
 struct MemoryPeer {
   std::string to_server;
-  bool ended = false;   // no more will be sent
-  bool broken = false;  // the stream fails in both directions
+  bool ended = false;                                     // no more will be sent
+  bool broken = false;                                    // the stream fails in both directions
   size_t read_size = std::numeric_limits<size_t>::max();  // bytes that the server gets at once
   size_t willing = std::numeric_limits<size_t>::max();    // bytes that the peer takes from now on
 
@@ -134,12 +134,12 @@ class MemoryServer {
   static bool move(MemoryPeer& peer) {
     const bool fails = peer.closed || peer.broken;
     if (peer.read_done && (fails || !peer.to_server.empty() || peer.ended)) {
-      const size_t n =
-          std::min({peer.read_into.size(), peer.to_server.size(), std::max<size_t>(1, peer.read_size)});
+      const size_t n = std::min(
+          {peer.read_into.size(), peer.to_server.size(), std::max<size_t>(1, peer.read_size)});
       if (!fails) std::memcpy(peer.read_into.data(), peer.to_server.data(), n);
       if (!fails) peer.to_server.erase(0, n);
-      std::exchange(peer.read_done, nullptr)(fails || n == 0 ? std::nullopt
-                                                             : std::optional<size_t>(n));
+      std::exchange(peer.read_done,
+                    nullptr)(fails || n == 0 ? std::nullopt : std::optional<size_t>(n));
       return true;
     }
     if (peer.write_done && (fails || peer.willing > 0)) {
