@@ -7,8 +7,8 @@
 
 namespace dsv4 {
 
-Checkpoint::Checkpoint(const StateLayout& layout, std::shared_ptr<PagePool> pool, int64_t n_tokens,
-                       int64_t oldest, Pages pages)
+StateCheckpoint::StateCheckpoint(const StateLayout& layout, std::shared_ptr<PagePool> pool,
+                                 int64_t n_tokens, int64_t oldest, Pages pages)
     : pool_(std::move(pool)),
       n_tokens_(n_tokens),
       oldest_(oldest),
@@ -31,7 +31,7 @@ Checkpoint::Checkpoint(const StateLayout& layout, std::shared_ptr<PagePool> pool
   }
 }
 
-Checkpoint& Checkpoint::operator=(Checkpoint&& other) noexcept {
+StateCheckpoint& StateCheckpoint::operator=(StateCheckpoint&& other) noexcept {
   pages_ = std::move(other.pages_);  // first: the pages go back to the pool that they are from
   pool_ = std::move(other.pool_);
   n_tokens_ = other.n_tokens_;
@@ -42,27 +42,27 @@ Checkpoint& Checkpoint::operator=(Checkpoint&& other) noexcept {
   return *this;
 }
 
-int64_t Checkpoint::buffer_bytes() const {
+int64_t StateCheckpoint::buffer_bytes() const {
   return static_cast<int64_t>(rows_.bytes() + tables_.capacity() * sizeof(Table) +
                               pages_.capacity() * sizeof(CheckpointPage));
 }
 
-int64_t Checkpoint::bytes_own() const {
+int64_t StateCheckpoint::bytes_own() const {
   int64_t bytes = buffer_bytes();
   for (const CheckpointPage& page : pages_) bytes += page.is_shared() ? 0 : page.bytes();
   return bytes;
 }
 
-std::span<const CheckpointPage> Checkpoint::pages_of(const Table& table) const {
+std::span<const CheckpointPage> StateCheckpoint::pages_of(const Table& table) const {
   return std::span(pages_).subspan(static_cast<size_t>(table.first_page),
                                    static_cast<size_t>(table.n_pages()));
 }
 
-std::span<std::byte> Checkpoint::partial_rows(const Table& table) const {
+std::span<std::byte> StateCheckpoint::partial_rows(const Table& table) const {
   return rows_.view().slice(table.partial_offset, table.n_partial() * table.row_bytes).span();
 }
 
-const std::byte* Checkpoint::entry(int64_t i_table, int64_t i) const {
+const std::byte* StateCheckpoint::entry(int64_t i_table, int64_t i) const {
   const Table& table = at(i_table);
   CHECK(i >= 0 && i < table.n_entries, i, table.n_entries);
   const int64_t offset = i % kEntriesPerPage * table.row_bytes;
@@ -71,11 +71,11 @@ const std::byte* Checkpoint::entry(int64_t i_table, int64_t i) const {
   return pages_of(table)[static_cast<size_t>(i_page)].data() + offset;
 }
 
-std::byte* Checkpoint::entry(int64_t table, int64_t i) {
+std::byte* StateCheckpoint::entry(int64_t table, int64_t i) {
   return const_cast<std::byte*>(std::as_const(*this).entry(table, i));
 }
 
-void Checkpoint::share_pages(const Checkpoint& other, int64_t n_tokens) {
+void StateCheckpoint::share_pages(const StateCheckpoint& other, int64_t n_tokens) {
   CHECK(pool_ == other.pool_ && tables_.size() == other.tables_.size());
   for (size_t t = 0; t < tables_.size(); ++t) {
     const Table& own = tables_[t];

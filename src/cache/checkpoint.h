@@ -17,7 +17,7 @@ namespace dsv4 {
 
 // Taken and restored by SequenceState. Immutable once taken; used by the thread that owns the pool.
 // Move-only.
-class Checkpoint {
+class StateCheckpoint {
  public:
   enum class Pages {
     kOwn,   // fresh ones, to be filled
@@ -25,10 +25,10 @@ class Checkpoint {
   };
 
   // One without rows yet. Throws as PagePool::acquire does.
-  Checkpoint(const StateLayout& layout, std::shared_ptr<PagePool> pool, int64_t n_tokens,
-             int64_t oldest, Pages pages = Pages::kOwn);
-  Checkpoint(Checkpoint&&) noexcept = default;
-  Checkpoint& operator=(Checkpoint&& other) noexcept;
+  StateCheckpoint(const StateLayout& layout, std::shared_ptr<PagePool> pool, int64_t n_tokens,
+                  int64_t oldest, Pages pages = Pages::kOwn);
+  StateCheckpoint(StateCheckpoint&&) noexcept = default;
+  StateCheckpoint& operator=(StateCheckpoint&& other) noexcept;
 
   int64_t n_tokens() const { return n_tokens_; }
   // Fewest tokens that a state restored from this can be rolled back to.
@@ -53,7 +53,7 @@ class Checkpoint {
 
   // Holds the full pages of `other` in place of its own equal ones, as far as the first `n_tokens`
   // tokens reach, which must be the same in both.
-  void share_pages(const Checkpoint& other, int64_t n_tokens);
+  void share_pages(const StateCheckpoint& other, int64_t n_tokens);
 
  private:
   friend class SequenceState;

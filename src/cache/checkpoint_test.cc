@@ -36,7 +36,7 @@ void expect_rows(TestSequence& sequence) {
   });
 }
 
-TEST(Checkpoint, gives_the_state_back_bit_for_bit_at_any_length) {
+TEST(StateCheckpoint, gives_the_state_back_bit_for_bit_at_any_length) {
   for (const KvStorage storage : kStorages) {
     const StateLayout layout = small_layout(5, storage);
     const auto pool = std::make_shared<PagePool>();
@@ -45,7 +45,7 @@ TEST(Checkpoint, gives_the_state_back_bit_for_bit_at_any_length) {
       sequence.feed(static_cast<int64_t>(random_bits(2, 1, step) % 40));
       if (step % 3 == 0) sequence.rollback(std::min<int64_t>(2, sequence.state().max_rollback()));
       const auto live = sequence.state().snapshot();
-      const Checkpoint kept = sequence.state().checkpoint(sequence.state().max_rollback());
+      const StateCheckpoint kept = sequence.state().checkpoint(sequence.state().max_rollback());
       EXPECT_EQ(kept.n_tokens(), sequence.n_tokens());
       EXPECT_EQ(kept.oldest(), sequence.n_tokens() - sequence.state().max_rollback());
       SequenceState restored(layout, pool);
@@ -57,13 +57,13 @@ TEST(Checkpoint, gives_the_state_back_bit_for_bit_at_any_length) {
   }
 }
 
-TEST(Checkpoint, without_rollback_still_has_all_that_later_tokens_read) {
+TEST(StateCheckpoint, without_rollback_still_has_all_that_later_tokens_read) {
   const StateLayout layout = small_layout(6);
   const auto pool = std::make_shared<PagePool>();
   for (int64_t n = 0; n < 60; ++n) {
     TestSequence sequence = pooled(layout, pool, 3);
     sequence.feed(n);
-    const Checkpoint kept = sequence.state().checkpoint();
+    const StateCheckpoint kept = sequence.state().checkpoint();
     // A state that was used for something else before.
     TestSequence other = pooled(layout, pool, 4);
     other.feed(90);
@@ -78,12 +78,12 @@ TEST(Checkpoint, without_rollback_still_has_all_that_later_tokens_read) {
   }
 }
 
-TEST(Checkpoint, forks_go_on_without_seeing_each_other) {
+TEST(StateCheckpoint, forks_go_on_without_seeing_each_other) {
   const StateLayout layout = small_layout(8);
   const auto pool = std::make_shared<PagePool>();
   TestSequence first = pooled(layout, pool, 5);
   first.feed(700);
-  const Checkpoint kept = first.state().checkpoint(8);
+  const StateCheckpoint kept = first.state().checkpoint(8);
   TestSequence second = first.fork();
   TestSequence third = first.fork();
   for (TestSequence* fork : {&second, &third}) {
@@ -106,7 +106,7 @@ TEST(Checkpoint, forks_go_on_without_seeing_each_other) {
   expect_rows(fourth);
 }
 
-TEST(Checkpoint, counts_the_bytes_that_go_with_it) {
+TEST(StateCheckpoint, counts_the_bytes_that_go_with_it) {
   const StateLayout layout = small_layout(0);
   const auto pool = std::make_shared<PagePool>();
   auto sequence = std::make_optional(pooled(layout, pool, 1));
@@ -130,7 +130,7 @@ TEST(Checkpoint, counts_the_bytes_that_go_with_it) {
   EXPECT_EQ(pool->stats().n_live, 0);
 }
 
-TEST(Checkpoint, at_a_multiple_of_all_ratios_has_no_block_in_progress) {
+TEST(StateCheckpoint, at_a_multiple_of_all_ratios_has_no_block_in_progress) {
   StateLayout layout = small_layout(32);
   layout.layers[2].ratio = 128;
   const auto pool = std::make_shared<PagePool>();
@@ -146,15 +146,15 @@ TEST(Checkpoint, at_a_multiple_of_all_ratios_has_no_block_in_progress) {
             2 * 4 * (127 * hca.tail_width() + 3 * (csa.tail_width() + csa.index_tail_width())));
 }
 
-TEST(Checkpoint, shares_equal_pages_of_another) {
+TEST(StateCheckpoint, shares_equal_pages_of_another) {
   const StateLayout layout = small_layout(0);
   const auto pool = std::make_shared<PagePool>();
   TestSequence a = pooled(layout, pool, 1);
   TestSequence b = pooled(layout, pool, 1);  // the same tokens, computed once more
   a.feed(800);
   b.feed(900);
-  const Checkpoint first = a.state().checkpoint();
-  Checkpoint second = b.state().checkpoint();
+  const StateCheckpoint first = a.state().checkpoint();
+  StateCheckpoint second = b.state().checkpoint();
   a.replace_state(SequenceState(layout, pool));
   b.replace_state(SequenceState(layout, pool));
   const int64_t before = pool->stats().live_bytes;
@@ -170,7 +170,7 @@ TEST(Checkpoint, shares_equal_pages_of_another) {
   expect_rows(b);
 }
 
-TEST(Checkpoint, a_refused_restore_leaves_an_empty_state) {
+TEST(StateCheckpoint, a_refused_restore_leaves_an_empty_state) {
   const StateLayout layout = small_layout(0);
   const auto sizing = std::make_shared<PagePool>();
   {
@@ -181,7 +181,7 @@ TEST(Checkpoint, a_refused_restore_leaves_an_empty_state) {
   const auto pool = std::make_shared<PagePool>(sizing->stats().free_bytes);
   TestSequence sequence = pooled(layout, pool, 1);
   sequence.feed(500);
-  const Checkpoint kept = sequence.state().checkpoint();
+  const StateCheckpoint kept = sequence.state().checkpoint();
   SequenceState state(layout, pool);
   EXPECT_ANY_THROW(state.restore(kept));  // there is no page for the entries behind full pages
   EXPECT_EQ(state.n_tokens(), 0);
@@ -192,14 +192,14 @@ TEST(Checkpoint, a_refused_restore_leaves_an_empty_state) {
 }
 
 // Any forks, rollbacks and losses: all rows stay right and no page is left over.
-TEST(Checkpoint, random_forks_keep_their_rows_and_leave_no_page) {
+TEST(StateCheckpoint, random_forks_keep_their_rows_and_leave_no_page) {
   for (uint64_t seed = 1; seed <= 12; ++seed) {
     SCOPED_TRACE(testing::Message() << "seed " << seed);
     const StateLayout layout = small_layout(7, kStorages[seed % 3]);
     const auto pool = std::make_shared<PagePool>();
     {
       std::vector<TestSequence> live;
-      std::vector<std::pair<TestSequence, Checkpoint>> kept;
+      std::vector<std::pair<TestSequence, StateCheckpoint>> kept;
       live.push_back(pooled(layout, pool, seed));
       for (uint64_t step = 0; step < 60; ++step) {
         const uint64_t choice = random_bits(seed, 1, step) % 6;

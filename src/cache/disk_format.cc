@@ -139,7 +139,7 @@ int64_t disk_file_bytes(const StateLayout& layout, const DiskHeader& header) {
 
 std::vector<std::byte> encode_disk_file(const StateLayout& layout, DiskHeader& header,
                                         std::span<const int32_t> tokens,
-                                        const Checkpoint& checkpoint) {
+                                        const StateCheckpoint& checkpoint) {
   std::vector<std::byte> bytes(static_cast<size_t>(disk_file_bytes(layout, header)));
   std::byte* out = bytes.data() + kDiskHeaderBytes;
   const auto copy = [&](const void* rows, size_t n) {
@@ -251,7 +251,7 @@ DiskHeader check_disk_file(const StateLayout& layout, std::span<const std::byte>
 }
 
 void read_disk_rows(const DiskHeader& header, std::span<const std::byte> bytes,
-                    Checkpoint& checkpoint) {
+                    StateCheckpoint& checkpoint) {
   const int64_t n_own_tokens = header.end - first_token(header);
   const std::byte* in = bytes.data() + kDiskHeaderBytes + n_own_tokens * kTokenBytes;
   const auto copy = [&](void* rows, size_t n) {

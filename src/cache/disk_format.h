@@ -49,7 +49,7 @@ int64_t disk_file_bytes(const StateLayout& layout, const DiskHeader& header);
 // segment, longer. Sets header.digest.
 std::vector<std::byte> encode_disk_file(const StateLayout& layout, DiskHeader& header,
                                         std::span<const int32_t> tokens,
-                                        const Checkpoint& checkpoint);
+                                        const StateCheckpoint& checkpoint);
 
 // All below throw Error naming `where` and what is wrong: kUnsupported where the file may be good
 // for another version or model, kInvalidInput where it is damaged.
@@ -63,6 +63,6 @@ DiskHeader check_disk_file(const StateLayout& layout, std::span<const std::byte>
 // Copies the rows of a checked file to where they belong in a checkpoint of at least as many
 // tokens.
 void read_disk_rows(const DiskHeader& header, std::span<const std::byte> bytes,
-                    Checkpoint& checkpoint);
+                    StateCheckpoint& checkpoint);
 
 }  // namespace dsv4

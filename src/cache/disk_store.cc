@@ -331,8 +331,8 @@ std::optional<DiskStore::Loaded> DiskStore::load(const PrefixSet::Prefix& prefix
   return loaded;
 }
 
-void DiskStore::store(std::span<const int32_t> tokens, uint64_t salt, const Checkpoint& checkpoint,
-                      uint32_t kind, What what) {
+void DiskStore::store(std::span<const int32_t> tokens, uint64_t salt,
+                      const StateCheckpoint& checkpoint, uint32_t kind, What what) {
   const int64_t n = checkpoint.n_tokens();
   const int64_t step = options_.segment_tokens;
   std::vector<int64_t> lengths;
@@ -361,7 +361,7 @@ void DiskStore::store(std::span<const int32_t> tokens, uint64_t salt, const Chec
 // Sees to it that a file is there or queued; its digest is then in the header. False where it
 // cannot be.
 bool DiskStore::enqueue(DiskHeader& header, std::span<const int32_t> tokens,
-                        const Checkpoint& checkpoint) {
+                        const StateCheckpoint& checkpoint) {
   const int64_t n_bytes = disk_file_bytes(layout_, header);
   {
     const std::lock_guard guard(mutex_);

@@ -69,7 +69,7 @@ class DiskStore {
                                         int64_t more_than) const;
 
   struct Loaded {
-    Checkpoint checkpoint;
+    StateCheckpoint checkpoint;
     uint32_t kind = 0;  // as it was stored
   };
   // Reads what find() has found. Nothing where a file is damaged, or is not that of these tokens;
@@ -81,7 +81,7 @@ class DiskStore {
   // `whole`, the checkpoint itself with a number that says of what kind it is. Never waits for the
   // disk.
   enum class What { kSegments, kWhole };
-  void store(std::span<const int32_t> tokens, uint64_t salt, const Checkpoint& checkpoint,
+  void store(std::span<const int32_t> tokens, uint64_t salt, const StateCheckpoint& checkpoint,
              uint32_t kind, What what);
 
   // Waits until the queue is empty.
@@ -137,7 +137,8 @@ class DiskStore {
   // Reads a file into buffer_ and checks that it is what is expected.
   void read(const File& expected, std::span<const int32_t> tokens);
   File parent_of(const DiskHeader& header) const;
-  bool enqueue(DiskHeader& header, std::span<const int32_t> tokens, const Checkpoint& checkpoint);
+  bool enqueue(DiskHeader& header, std::span<const int32_t> tokens,
+               const StateCheckpoint& checkpoint);
   void write_loop();
   void write(const Job& job);
   bool make_room(const DiskHeader& header, int64_t n_bytes);

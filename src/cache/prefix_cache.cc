@@ -136,7 +136,7 @@ void PrefixCache::store(std::span<const int32_t> tokens, uint64_t salt, const Se
     save(tokens, *there);
     return;
   }
-  Checkpoint checkpoint = state.checkpoint();
+  StateCheckpoint checkpoint = state.checkpoint();
   // Where the same tokens were computed twice, one of the copies goes with its sequence.
   const PrefixTree::Match match = tree_.match(tokens, salt, n);
   if (match.nearest != nullptr) checkpoint.share_pages(match.nearest->checkpoint, match.n_common);
@@ -146,7 +146,7 @@ void PrefixCache::store(std::span<const int32_t> tokens, uint64_t salt, const Se
   keep_budget();
 }
 
-void PrefixCache::insert(std::span<const int32_t> tokens, uint64_t salt, Checkpoint checkpoint,
+void PrefixCache::insert(std::span<const int32_t> tokens, uint64_t salt, StateCheckpoint checkpoint,
                          CheckpointKind kind) {
   const TokenHash hash = hash_tokens(layout_, salt, tokens);
   evicted_.remove(salt, {checkpoint.n_tokens(), hash});

@@ -26,7 +26,7 @@ class PrefixTree {
   struct Node;
 
   struct Entry {
-    Checkpoint checkpoint;
+    StateCheckpoint checkpoint;
     CheckpointKind kind = CheckpointKind::kStride;
     uint64_t last_use = 0;
     uint64_t salt = 0;

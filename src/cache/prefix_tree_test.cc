@@ -26,7 +26,7 @@ class PrefixTreeTest : public testing::Test {
     return layout;
   }
   PrefixTree::Entry entry(int64_t n, uint64_t salt, CheckpointKind kind = CheckpointKind::kEnd) {
-    return {Checkpoint(layout_, pool_, n, n), kind, 0, salt, {}};
+    return {StateCheckpoint(layout_, pool_, n, n), kind, 0, salt, {}};
   }
   void insert(const Tokens& tokens, uint64_t salt = 0, CheckpointKind kind = CheckpointKind::kEnd) {
     tree_.insert(tokens, entry(static_cast<int64_t>(tokens.size()), salt, kind));

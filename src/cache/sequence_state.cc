@@ -154,9 +154,10 @@ void SequenceState::visit(State& state, int64_t n_tokens, int64_t oldest, const 
   }
 }
 
-Checkpoint SequenceState::checkpoint(int64_t n_rollback) const {
+StateCheckpoint SequenceState::checkpoint(int64_t n_rollback) const {
   CHECK(n_rollback >= 0 && n_rollback <= max_rollback(), n_rollback, max_rollback());
-  Checkpoint kept(layout_, pool_, n_tokens_, n_tokens_ - n_rollback, Checkpoint::Pages::kNone);
+  StateCheckpoint kept(layout_, pool_, n_tokens_, n_tokens_ - n_rollback,
+                       StateCheckpoint::Pages::kNone);
   std::byte* ring_out = kept.ring_rows().data();
   size_t i_table = 0;
   const auto copy_ring = [&](const void* rows, size_t n) {
@@ -164,7 +165,7 @@ Checkpoint SequenceState::checkpoint(int64_t n_rollback) const {
     ring_out += n;
   };
   const auto keep_table = [&](const PagedRows& rows, int64_t n_entries) {
-    const Checkpoint::Table& table = kept.tables_[i_table++];
+    const StateCheckpoint::Table& table = kept.tables_[i_table++];
     for (const SequencePage& page : rows.pages(table.n_pages())) kept.pages_.emplace_back(page);
     if (table.n_partial() == 0) return;
     const std::span<std::byte> partial = kept.partial_rows(table);
@@ -174,7 +175,7 @@ Checkpoint SequenceState::checkpoint(int64_t n_rollback) const {
   return kept;
 }
 
-void SequenceState::restore(const Checkpoint& kept) {
+void SequenceState::restore(const StateCheckpoint& kept) {
   CHECK(kept.pool_ == pool_);
   clear();
   const std::byte* ring_in = kept.ring_rows().data();
@@ -184,7 +185,7 @@ void SequenceState::restore(const Checkpoint& kept) {
     ring_in += n;
   };
   const auto take_table = [&](PagedRows& rows, int64_t n_entries) {
-    const Checkpoint::Table& table = kept.tables_[i_table++];
+    const StateCheckpoint::Table& table = kept.tables_[i_table++];
     rows.share(kept.pages_of(table));
     if (table.n_partial() == 0) return;
     const int64_t n_full = n_entries - table.n_partial();

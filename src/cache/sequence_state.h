@@ -88,10 +88,10 @@ class SequenceState {
 
   // Keeps the present state, from which `n_rollback` tokens, at most max_rollback(), can be taken
   // back. Each costs room for its rows, and up to a block of inputs in layers of high ratio.
-  Checkpoint checkpoint(int64_t n_rollback = 0) const;
+  StateCheckpoint checkpoint(int64_t n_rollback = 0) const;
   // The state that was kept, with its pages. The checkpoint is of a state of the same layout and
   // pool. Throws as PagePool::acquire does; the state is cleared then.
-  void restore(const Checkpoint& checkpoint);
+  void restore(const StateCheckpoint& checkpoint);
 
   // All that later tokens depend on, as bytes: versioned, checksummed, bound to the layout's
   // fingerprint. docs/formats.md has the layout.

@@ -21,12 +21,12 @@ void Session::return_to_prefix(int64_t n_tokens) {
   state_.rollback(std::max<int64_t>(0, state_.n_tokens() - n_tokens));
   tokens_.resize(static_cast<size_t>(state_.n_tokens()));
   std::erase_if(checkpoints_,
-                [&](const Checkpoint& c) { return c.n_tokens() > state_.n_tokens(); });
+                [&](const StateCheckpoint& c) { return c.n_tokens() > state_.n_tokens(); });
 }
 
 // Restores the checkpoint from which the most of the first `n_tokens` tokens can be reached.
 void Session::restore_for(int64_t n_tokens) {
-  const auto reaches = [&](const Checkpoint& c) { return c.oldest() <= n_tokens; };
+  const auto reaches = [&](const StateCheckpoint& c) { return c.oldest() <= n_tokens; };
   const auto best = std::find_if(checkpoints_.rbegin(), checkpoints_.rend(), reaches);
   if (best == checkpoints_.rend()) {
     state_.clear();

@@ -43,8 +43,8 @@ class Session {
   Model& model_;
   SequenceState state_;
   std::vector<int32_t> tokens_;
-  std::vector<Checkpoint> checkpoints_;  // by rising n_tokens, all prefixes of tokens_
-  Tensor<float, 2> logits_;              // [1, V]
+  std::vector<StateCheckpoint> checkpoints_;  // by rising n_tokens, all prefixes of tokens_
+  Tensor<float, 2> logits_;                   // [1, V]
   int64_t n_computed_ = 0;
 };
 
