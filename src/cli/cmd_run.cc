@@ -47,8 +47,8 @@ std::string read_standard_input() {
   return text;
 }
 
-Question read_question(const RunArgs& args, const Conversation& conversation) {
-  Question question{.messages = {}, .options = conversation.chat_options(), .prompt = {}};
+Question read_question(const RunArgs& args, const ChatModel& chat) {
+  Question question{.messages = {}, .options = chat.chat_options(), .prompt = {}};
   if (!args.ids.empty()) {
     question.prompt = parse_ids(args.ids);
     return question;
@@ -61,7 +61,7 @@ Question read_question(const RunArgs& args, const Conversation& conversation) {
   } else {
     const std::string text = args.prompt ? *args.prompt : read_standard_input();
     if (args.raw) {
-      question.prompt = conversation.tokenizer().encode(text, ParseSpecial::kYes);
+      question.prompt = chat.tokenizer().encode(text, ParseSpecial::kYes);
       return question;
     }
     if (!args.system.empty()) {
@@ -69,7 +69,7 @@ Question read_question(const RunArgs& args, const Conversation& conversation) {
     }
     question.messages.push_back(Json().set("role", "user").set("content", text));
   }
-  question.prompt = conversation.prompt_of(question.messages, question.options);
+  question.prompt = chat.prompt_of(question.messages, question.options);
   return question;
 }
 
@@ -107,19 +107,19 @@ Json result_json(const RunArgs& args, const Reply& reply, const ReplyStats& stat
 void run(const RunArgs& args) {
   SamplingArgs sampling = args.sampling;
   sampling.params.n_logprobs = args.n_logprobs;
-  Conversation conversation(args.model, sampling, args.think);
-  const Question question = read_question(args, conversation);
+  ChatModel chat(args.model, sampling, args.think);
+  const Question question = read_question(args, chat);
+  Engine engine(chat.model(), chat.tokenizer(), engine_options(chat.model(), 1));
   const bool as_it_is = !args.ids.empty() || args.raw;
   Reply reply(as_it_is ? std::nullopt
-                       : std::optional(conversation.parsing(question.messages, question.options)));
+                       : std::optional(chat.parsing(question.messages, question.options)));
   const bool terminal = isatty(STDOUT_FILENO) != 0;
   const bool show = terminal || args.show_reasoning;
   ReplyPrinter printer(show ? ReplyPrinter::Reasoning::kShown : ReplyPrinter::Reasoning::kHidden,
                        terminal);
   catch_interrupts();
   const ReplyStats stats = drive_reply(
-      conversation.engine(), conversation.request(question.prompt, args.max_tokens, args.stops),
-      reply,
+      engine, chat.request(question.prompt, args.max_tokens, args.stops), reply,
       [&](const std::vector<ParseEvent>& events) {
         if (!args.json) printer.print(events);
       },
@@ -166,7 +166,7 @@ void add_run(CLI::App& app) {
   command->footer(
       "Examples:\n"
       "  dsv4 run -m models/mini -p 'Sort these numbers from small to large: 45, 13, 19'\n"
-      "  dsv4 run -m models/mini --messages conversation.json --json\n"
+      "  dsv4 run -m models/mini --messages chat.json --json\n"
       "  echo 'Who are you?' | dsv4 run -m models/mini");
   command->callback([args] { run(*args); });
 }

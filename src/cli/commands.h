@@ -30,6 +30,7 @@ void add_logits(CLI::App& app);
 void add_parse(CLI::App& app);
 void add_quantize(CLI::App& app);
 void add_run(CLI::App& app);
+void add_serve(CLI::App& app);
 void add_synth(CLI::App& app);
 void add_tokenize(CLI::App& app);
 

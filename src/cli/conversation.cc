@@ -60,18 +60,16 @@ void ThinkArgs::add_to(CLI::App& command) {
                    "Read special tokens such as <｜User｜> in messages as tokens, not as text");
 }
 
-Conversation::Conversation(const ModelArgs& model, const SamplingArgs& sampling,
-                           const ThinkArgs& think)
+ChatModel::ChatModel(const ModelArgs& model, const SamplingArgs& sampling, const ThinkArgs& think)
     : think_(think),
       tokenizer_(load_tokenizer(model.path)),
       sampling_(sampling.get()),
-      model_(model),
-      engine_(*model_, tokenizer_, engine_options(*model_, 1)) {
+      model_(model) {
   apply_model_defaults(model.path, sampling, sampling_);
   if (think_.variant == "auto") think_.variant = model_->config().has_dspark ? "0731" : "preview";
 }
 
-ChatOptions Conversation::chat_options() const {
+ChatOptions ChatModel::chat_options() const {
   ChatOptions options;
   options.variant = *chat_variant_of(think_.variant);
   if (think_.effort == "none") return options;
@@ -82,23 +80,22 @@ ChatOptions Conversation::chat_options() const {
   return options;
 }
 
-std::vector<int32_t> Conversation::prompt_of(const Json::Array& messages,
-                                             const ChatOptions& options) const {
+std::vector<int32_t> ChatModel::prompt_of(const Json::Array& messages,
+                                          const ChatOptions& options) const {
   const std::vector<TextSpan> spans = encode_chat(messages, options);
   return think_.parse_special ? tokenizer_.encode(join(spans), ParseSpecial::kYes)
                               : tokenizer_.encode(spans);
 }
 
-Request Conversation::request(std::vector<int32_t> prompt, int64_t max_tokens,
-                              std::vector<std::string> stops) const {
+Request ChatModel::request(std::vector<int32_t> prompt, int64_t max_tokens,
+                           std::vector<std::string> stops) const {
   Request request{.prompt = std::move(prompt), .sampling = sampling_, .max_tokens = max_tokens};
   request.stop_ids = {static_cast<int32_t>(model_->config().eos_token_id)};
   request.stop_strings = std::move(stops);
   return request;
 }
 
-LenientOptions Conversation::parsing(const Json::Array& messages,
-                                     const ChatOptions& options) const {
+LenientOptions ChatModel::parsing(const Json::Array& messages, const ChatOptions& options) const {
   Json::Array tools;
   for (const Json& message : messages) {
     const Json* declared = message.find("tools");

@@ -1,5 +1,5 @@
-// What `run` and `chat` share: an engine with its model, tokenizer and defaults, and how a
-// conversation becomes a prompt and a printed reply.
+// What `run`, `chat` and `serve` share: a model with its tokenizer and defaults, how a conversation
+// becomes a prompt and a printed reply.
 #pragma once
 
 #include "cli/model_options.h"
@@ -27,19 +27,21 @@ struct ThinkArgs {
   void add_to(CLI::App& command);
 };
 
-class Conversation {
+class ChatModel {
  public:
-  Conversation(const ModelArgs& model, const SamplingArgs& sampling, const ThinkArgs& think);
+  ChatModel(const ModelArgs& model, const SamplingArgs& sampling, const ThinkArgs& think);
 
+  Model& model() { return *model_; }
   const Model& model() const { return *model_; }
-  Engine& engine() { return engine_; }
   const Tokenizer& tokenizer() const { return tokenizer_; }
   ThinkArgs& think() { return think_; }
+  // As asked for, else as generation_config.json says.
+  const SamplingParams& sampling() const { return sampling_; }
 
   // Settings of the chat format for the present --think.
   ChatOptions chat_options() const;
   std::vector<int32_t> prompt_of(const Json::Array& messages, const ChatOptions& options) const;
-  // Sampling as asked for, else as generation_config.json says, and the model's end token.
+  // With these defaults and the model's end token.
   Request request(std::vector<int32_t> prompt, int64_t max_tokens,
                   std::vector<std::string> stops) const;
   // For the tools that the messages declare.
@@ -50,7 +52,6 @@ class Conversation {
   Tokenizer tokenizer_;
   SamplingParams sampling_;
   LoadedModel model_;
-  Engine engine_;
 };
 
 // Times and counts of one reply.

@@ -70,6 +70,7 @@ Engine::Engine(Model& model, const Tokenizer& tokenizer, const EngineOptions& op
       logits_({kLogitRows, model.config().vocab_size}) {
   scratch_.allowed.resize(static_cast<size_t>(model.config().vocab_size + 63) / 64);
   counts_.state_bytes_limit = options.state_bytes;
+  stats_ = counts_;
   thread_ = std::thread([this] { run(); });
 }
 
