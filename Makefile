@@ -40,7 +40,8 @@ quality-report: setup ## measure what each type of weights costs into docs/quali
 
 fuzz: ## run the fuzz targets for S seconds each (default 60); N=name picks one
 	@scripts/setup.sh build dev
-	@$(MAKE) --no-print-directory build P=fuzz
+	@cmake --preset fuzz >/dev/null
+	cmake --build --preset fuzz -j $(JOBS) --target fuzzers
 	scripts/fuzz.sh build/fuzz '$(N)' $${S:-60}
 
 test-readers: ## compare GGUF files with the public Python readers, which it downloads
