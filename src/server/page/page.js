@@ -15,7 +15,7 @@ class Page {
   #running = null;  // {controller, reply, view} of the reply that is being written
   #views = new Map();  // of replies, by message
   #follow = true;  // scroll with the growing reply
-  #autoScrolling = false;
+  #lastTop = 0;
 
   constructor() {
     fillIcons(document);
@@ -158,20 +158,19 @@ class Page {
     $('banner').hidden = true;
   }
 
+  // Only a person scrolls up; what grows or shrinks moves the end alone.
   #noteScroll() {
     const {scrollTop, clientHeight, scrollHeight} = $('scroller');
     const atEnd = scrollTop + clientHeight >= scrollHeight - 40;
-    if (!this.#autoScrolling || atEnd) this.#follow = atEnd;
-    this.#autoScrolling = false;
-    $('to-end').hidden = atEnd;
+    if (atEnd) this.#follow = true;
+    else if (scrollTop < this.#lastTop - 1) this.#follow = false;
+    this.#lastTop = scrollTop;
+    $('to-end').hidden = atEnd || this.#follow;
   }
 
   #scrollToEnd() {
-    const scroller = $('scroller');
-    const end = scroller.scrollHeight - scroller.clientHeight;
-    if (Math.abs(scroller.scrollTop - end) < 1) return;
-    this.#autoScrolling = true;
-    scroller.scrollTop = end;
+    $('scroller').scrollTop = $('scroller').scrollHeight;
+    $('to-end').hidden = true;
   }
 
   // --- what is kept

@@ -83,7 +83,7 @@ export function statTexts(stats) {
   const texts = [];
   if (stats.speed !== undefined) texts.push([`${stats.speed.toFixed(stats.speed < 100 ? 1 : 0)} tokens/s`, 'Speed after the first token']);
   if (stats.first !== undefined) texts.push([`first after ${seconds(stats.first)}`, 'From sending to the first token']);
-  if (stats.output !== undefined) texts.push([`${count(stats.output)} out`, 'Tokens of the reply, thinking included']);
+  if (stats.output > 0) texts.push([`${count(stats.output)} out`, 'Tokens of the reply, thinking included']);
   if (stats.prompt !== undefined) {
     const share = stats.prompt > 0 ? Math.floor(100 * stats.cached / stats.prompt) : 0;
     texts.push([`${count(stats.prompt)} in, ${share}% cached`, `${count(stats.cached)} of ${count(stats.prompt)} prompt tokens came from the server’s cache`]);
