@@ -165,7 +165,7 @@ export class ReplyView {
     this.thinking.hidden = !message.reasoning;
     this.thinking.classList.toggle('now', now);
     const time = message.stats.thinking;
-    this.thinkingLabel.textContent = now ? `Thinking… ${seconds(live.elapsed)}` : time === undefined ? 'Thoughts' : `Thought for ${seconds(time)}`;
+    this.thinkingLabel.textContent = now ? `Thinking… ${seconds(live.elapsed)}` : !(time >= 0.1) ? 'Thoughts' : `Thought for ${seconds(time)}`;
     if (this.thinking.open) this.#showThinking();
   }
 
