@@ -58,7 +58,7 @@ HttpAddress parse_http_address(std::string_view url) {
   std::string_view port;
   if (rest.starts_with('[')) {
     const size_t end = std::min(rest.find(']'), rest.size());
-    address.host = rest.substr(1, end - 1);
+    if (end < rest.size()) address.host = rest.substr(1, end - 1);
     port = rest.substr(std::min(end + 1, rest.size()));
   } else {
     const size_t colon = std::min(rest.find(':'), rest.size());

@@ -90,7 +90,7 @@ class Panel {
              kColors[i % kColors.size()]);
   }
 
-  // Beside the curve where there is room: to the left of it in the right half.
+  // Where a rising curve leaves room: to the right below it, or to the left above.
   void label_quantiles(size_t i) {
     const Distribution& sample = series_[i].seconds;
     if (sample.size() == 0) return;
@@ -100,9 +100,9 @@ class Panel {
       const double x = x_at(value);
       const double y = y_at(percent * 0.01);
       svg_.add("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3.5\" fill=\"{}\"/>\n", x, y, color);
-      const bool before = x > (left_ + right_) / 2;
-      const double down = percent == 99 ? -4 : 12;
-      svg_.text(x + (before ? -8 : 8), y + down, before ? "end" : "start", color,
+      constexpr double kRoom = 95;
+      const bool above = percent == 99 || x + kRoom > right_;
+      svg_.text(x + (above ? -8 : 9), y + (above ? -5 : 13), above ? "end" : "start", color,
                 fmt::format("p{} {}", percent, time_text(value)), kHalo);
     }
   }

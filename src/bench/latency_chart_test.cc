@@ -14,7 +14,7 @@ size_t count(const std::string& text, const std::string& part) {
 TEST(LatencyChart, draws_a_curve_for_each_run_with_its_quantiles) {
   LatencyChart chart{.title = "a <b> & c", .subtitle = "today"};
   std::vector<float> values;
-  for (int i = 1; i <= 1000; ++i) values.push_back(0.001f * static_cast<float>(i));
+  for (int i = 1; i < 1000; ++i) values.push_back(0.001f * static_cast<float>(i));
   for (const char* label : {"one", "two"}) {
     chart.first.push_back({label, Distribution(values)});
     chart.between.push_back({label, Distribution({0.002f})});

@@ -15,7 +15,7 @@ namespace {
 using Json = BenchJson;
 
 // Microseconds are enough, and shorter.
-double rounded(double seconds) { return std::round(seconds * 1e6) * 1e-6; }
+double rounded(double seconds) { return std::round(seconds * 1e6) / 1e6; }
 
 Json quantiles(const Distribution& sample) {
   return {{"p50", rounded(sample.quantile(0.5))},  {"p95", rounded(sample.quantile(0.95))},

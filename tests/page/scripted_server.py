@@ -8,7 +8,8 @@ import threading
 import time
 
 TYPES = {".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
-POLICY = "default-src 'self'; style-src 'self'; script-src 'self'; img-src 'self' data:"
+POLICY = ("default-src 'self'; style-src 'self'; script-src 'self'; img-src 'self' data:; "
+          "object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 
 RICH = """## A short plan
 
