@@ -18,6 +18,7 @@ enum ExitCode {
 };
 
 void add_bench(CLI::App& app);
+void add_bench_serve(CLI::App& bench);  // to `dsv4 bench`
 void add_compare(CLI::App& app);
 void add_detokenize(CLI::App& app);
 void add_encode(CLI::App& app);
