@@ -19,7 +19,7 @@ namespace dsv4 {
 using HttpHandler = std::function<void(HttpRequest, std::shared_ptr<Responder>)>;
 
 // Listens from the constructor on. Functions may be called from any thread but drain() and the
-// destructor, which must not run on the I/O thread.
+// destructor, which wait for the I/O thread and so must not run on it.
 class HttpServer {
  public:
   // Throws Error: kIo when it cannot listen, kNotFound, kIo or kInvalidInput for the files of TLS.
@@ -32,8 +32,8 @@ class HttpServer {
   int port() const;
   std::string url() const;
 
-  // Stops listening, closes idle connections, lets running requests end, cuts off what is left when
-  // the time is over, and stops the thread. Returns true if nothing had to be cut off.
+  // Once: stops listening, closes idle connections, lets running requests end, cuts off what is
+  // left when the time is over, and stops the thread. Returns true if nothing had to be cut off.
   bool drain(std::chrono::milliseconds time);
 
   // Runs `fn` on the I/O thread every `period` until the server stops.

@@ -115,6 +115,7 @@ class RequestParser::Impl final : public http::basic_parser<true> {
 RequestParser::Status RequestParser::Impl::fail(HttpProblem problem) {
   if (!failed_) problem_ = std::move(problem);
   failed_ = true;
+  if (request_.path.empty()) request_.path = target_;  // as far as it is known
   return Status::kProblem;
 }
 

@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/rng.h"
 #include "server/events.h"
+#include "server/http_metrics.h"
 #include "server/http_socket_testing.h"
 
 #include <gtest/gtest.h>
@@ -392,6 +393,25 @@ TEST_F(HttpServerTest, cuts_off_what_does_not_end_in_time) {
   EXPECT_EQ(client.read_all(), "");
   EXPECT_EQ(server.counters().cut(CutReason::kDrain), 1);
   kept_[0]->respond(200, {}, "nobody listens");
+}
+
+TEST_F(HttpServerTest, shows_its_counters_as_metrics) {
+  HttpServer& server = serve();
+  TestClient client(server.port());
+  client.send(kGet);
+  client.read_until("GET ");
+  client.send("nonsense\r\n\r\n");
+  client.read_all();
+  Metrics metrics;
+  add_http_metrics(metrics, server);
+  const std::string text = metrics.print();
+  for (const char* line :
+       {"\ndsv4_http_connections_total 1\n", "\ndsv4_http_requests_total 1\n",
+        "\ndsv4_http_problems_total 1\n", "\ndsv4_http_cut_off_total{reason=\"problem\"} 1\n",
+        "\ndsv4_http_cut_off_total{reason=\"drain\"} 0\n",
+        "\ndsv4_http_received_bytes_total 54\n"}) {
+    EXPECT_NE(text.find(line), std::string::npos) << line << text;
+  }
 }
 
 TEST_F(HttpServerTest, runs_functions_on_its_thread) {
