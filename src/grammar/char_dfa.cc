@@ -184,6 +184,35 @@ CharDfa CharDfa::subtract(const CharDfa& other, AutomatonBudget& budget,
   return product(other, Combine::kFirstOnly, budget, where);
 }
 
+// A maximum that no string reaches costs nothing, and is common: a pattern with its own length.
+CharDfa CharDfa::intersect_length(uint64_t min, uint64_t max, AutomatonBudget& budget,
+                                  std::string_view where) const {
+  if (longest() <= max) max = std::numeric_limits<uint64_t>::max();
+  if (min == 0 && max == std::numeric_limits<uint64_t>::max()) return *this;
+  return intersect(of_length(min, max, budget, where), budget, where);
+}
+
+// Characters of the longest string; the largest number if there is none.
+uint64_t CharDfa::longest() const {
+  // Longest paths in the order that removes states without open predecessors; a cycle stays.
+  std::vector<uint32_t> n_open(states_.size());
+  for (const State& state : states_) {
+    for (const Edge& edge : state.edges) ++n_open[edge.to];
+  }
+  if (is_empty()) return 0;
+  if (n_open[0] != 0) return std::numeric_limits<uint64_t>::max();
+  std::vector<uint64_t> length(states_.size());
+  std::vector<uint32_t> order = {0};
+  for (size_t i = 0; i < order.size(); ++i) {
+    for (const Edge& edge : states_[order[i]].edges) {
+      length[edge.to] = std::max(length[edge.to], length[order[i]] + 1);
+      if (--n_open[edge.to] == 0) order.push_back(edge.to);
+    }
+  }
+  if (order.size() < states_.size()) return std::numeric_limits<uint64_t>::max();
+  return *std::ranges::max_element(length);
+}
+
 CharDfa CharDfa::product(const CharDfa& other, Combine combine, AutomatonBudget& budget,
                          std::string_view where) const {
   if (is_empty()) return {};

@@ -55,8 +55,6 @@ class CharDfa {
   explicit CharDfa(std::vector<State> states);
 
   static CharDfa any();
-  static CharDfa of_length(uint64_t min, uint64_t max, AutomatonBudget& budget,
-                           std::string_view where);
   static CharDfa of_strings(std::span<const std::string> strings, AutomatonBudget& budget,
                             std::string_view where);
   // All strings without `word`, which must not be empty.
@@ -68,13 +66,19 @@ class CharDfa {
   bool matches(std::string_view text) const;
 
   CharDfa intersect(const CharDfa& other, AutomatonBudget& budget, std::string_view where) const;
+  // The strings of `min` to `max` characters; `max` may be the largest number, for no bound.
+  CharDfa intersect_length(uint64_t min, uint64_t max, AutomatonBudget& budget,
+                           std::string_view where) const;
   CharDfa subtract(const CharDfa& other, AutomatonBudget& budget, std::string_view where) const;
 
  private:
+  static CharDfa of_length(uint64_t min, uint64_t max, AutomatonBudget& budget,
+                           std::string_view where);
   enum class Combine { kBoth, kFirstOnly };
   CharDfa product(const CharDfa& other, Combine combine, AutomatonBudget& budget,
                   std::string_view where) const;
   void remove_dead_states();
+  uint64_t longest() const;
 
   std::vector<State> states_;
 };

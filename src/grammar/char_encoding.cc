@@ -21,8 +21,6 @@ std::string utf8(char32_t c) {
   return bytes;
 }
 
-bool is_needed(char32_t c) { return c < 0x20 || c == '"' || c == '\\'; }
-
 }  // namespace
 
 std::string_view forbidden_word(TextForm form) {
@@ -86,6 +84,11 @@ StateId CharEncoder::behind(StateId from, char byte) {
   return it->second;
 }
 
+void CharEncoder::add_literal(StateId from, std::string_view bytes, StateId to) {
+  for (const char byte : bytes) from = behind(from, byte);
+  builder_.add_jump(from, to);
+}
+
 void CharEncoder::add_needed_escapes(StateId from, char32_t low, char32_t high, StateId to) {
   for (size_t i = 0; i < kShortEscapes.size(); ++i) {
     const char32_t c = static_cast<unsigned char>(kShortMeanings[i]);
@@ -133,14 +136,11 @@ void CharEncoder::add_chars(StateId from, char32_t low, char32_t high, StateId t
     add_utf8(from, low, high, to);
     return;
   }
-  for (char32_t begin = low; begin <= high;) {
-    // Up to the next character that must be escaped.
-    char32_t end = begin;
-    while (end <= high && end < 0x80 && !is_needed(end)) ++end;
-    if (end == 0x80 || end > high) end = high + 1;
-    if (end > begin) add_utf8(from, begin, end - 1, to);
-    begin = end;
-    while (begin <= high && begin < 0x80 && is_needed(begin)) ++begin;
+  constexpr CharRange kPlain[] = {{' ', '!'}, {'#', '['}, {']', 0x10FFFF}};
+  for (const CharRange& plain : kPlain) {
+    const char32_t first = std::max(low, plain.low);
+    const char32_t last = std::min(high, plain.high);
+    if (first <= last) add_utf8(from, first, last, to);
   }
   add_needed_escapes(from, low, high, to);
   if (escapes == Escapes::kNeeded) return;

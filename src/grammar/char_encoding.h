@@ -36,6 +36,8 @@ class CharEncoder {
                  Escapes escapes);
   // The language of `dfa`, from `from` to `to`.
   void add_dfa(StateId from, const CharDfa& dfa, StateId to, TextForm form, Escapes escapes);
+  // The bytes as they are; texts that begin alike share their states.
+  void add_literal(StateId from, std::string_view bytes, StateId to);
   // Text of `min` to `max` characters without forbidden_word(form).
   void add_text(StateId from, uint32_t min, uint32_t max, StateId to, TextForm form);
 
