@@ -247,14 +247,8 @@ Automaton::Config Automaton::step_mark(Config config, Mark mark) {
     const Item item = items(set)[i];
     if (item.state == kBottom) continue;
     const Grammar::State& state = grammar_->state(item.state);
-    bool found = false;
     for (const Grammar::MarkEdge& edge : state.marks) {
-      if (edge.mark != mark) continue;
-      closure.add({edge.to, item.depth, 0, item.parents});
-      found = true;
-    }
-    if (!found && state.added_to != kNoState) {
-      closure.add({state.added_to, item.depth, 0, item.parents});
+      if (edge.mark == mark) closure.add({edge.to, item.depth, 0, item.parents});
     }
   }
   return config_of(closure.finish());

@@ -46,7 +46,7 @@ class Grammar {
     std::vector<MarkEdge> marks;
     std::vector<Call> calls;
     std::vector<StateId> jumps;
-    StateId added_to = kNoState;  // after any added token that has no edge; kNoState: not allowed
+    StateId added_to = kNoState;  // after any added token that is no Mark; kNoState: not allowed
     bool ends_rule = false;
     bool is_counted = false;
     uint32_t min = 0;
@@ -94,7 +94,7 @@ class GrammarBuilder {
   void add_mark(StateId from, Mark mark, StateId to);
   void add_call(StateId from, RuleId rule, StateId to);
   void add_jump(StateId from, StateId to);
-  // Any added token without an edge of its own leads to `to`.
+  // Any added token that is no Mark leads to `to`.
   void take_added(StateId from, StateId to);
 
   // The bytes of `text`; the word ｜DSML｜ in it may also be the token. Returns the state behind it.
@@ -102,6 +102,7 @@ class GrammarBuilder {
   void add_text(StateId from, std::string_view text, StateId to);
 
   const std::string& where() const { return where_; }
+  size_t n_states() const { return states_.size(); }
 
   // The finished grammar, without whatever cannot come to an end. Throws Error(kInvalidInput) when
   // nothing is left, and Error(kOutOfRange) when every text needs too much nesting.

@@ -77,18 +77,39 @@ void SchemaRules::build() {
   }
 }
 
+KindSet SchemaRules::kinds_of_alternative(const Conjunction& schemas) {
+  KindSet kinds = kAllKinds;
+  for (const SchemaNode& node : schemas) {
+    // Listed values say their kinds themselves.
+    const bool is_listed = node.json->find("type") == nullptr && listed_values(node);
+    if (!is_listed) kinds &= kinds_of(node);
+  }
+  return kinds;
+}
+
+KindSet SchemaRules::kinds(const Conjunction& schemas) {
+  KindSet all = 0;
+  for (const Conjunction& alternative : resolver_.alternatives(schemas)) {
+    KindSet kinds = kinds_of_alternative(alternative);
+    for (const SchemaNode& node : alternative) {
+      const auto values = listed_values(node);
+      if (!values) continue;
+      KindSet listed = 0;
+      for (const Json* value : *values) listed |= kind_of(*value);
+      kinds &= listed;
+    }
+    all |= kinds;
+  }
+  return all;
+}
+
 void SchemaRules::add_alternative(const Conjunction& schemas, ValueForm form,
                                   GrammarBuilder::Rule rule) {
   GrammarBuilder& builder = json_.builder();
-  KindSet kinds = kAllKinds;
+  KindSet kinds = kinds_of_alternative(schemas);
   std::optional<std::vector<const Json*>> values;
   for (const SchemaNode& node : schemas) {
-    KindSet set = kinds_of(node);
-    const auto listed = listed_values(node);
-    // Listed values say their kinds themselves.
-    if (listed && node.json->find("type") == nullptr) set = kAllKinds;
-    kinds &= set;
-    if (!values) values = listed;
+    if (!values) values = listed_values(node);
   }
   if (form == ValueForm::kRawString) kinds &= kStringKind;
   if (form == ValueForm::kNotString) kinds &= static_cast<KindSet>(~kStringKind);

@@ -55,6 +55,9 @@ class SchemaRules {
   // `schemas` is one of the resolver's alternatives.
   ObjectShape shape_of(const Conjunction& schemas);
   SchemaResolver& resolver() { return resolver_; }
+  // The kinds of values that may satisfy all schemas, by their types and listed values.
+  KindSet kinds(const Conjunction& schemas);
+  AutomatonBudget& budget() { return budget_; }
 
   static constexpr size_t kMaxPatterns = 4;  // patternProperties of one object
 
@@ -70,6 +73,7 @@ class SchemaRules {
     uint32_t max = kUnbounded;
   };
 
+  static KindSet kinds_of_alternative(const Conjunction& schemas);
   void add_alternative(const Conjunction& schemas, ValueForm form, GrammarBuilder::Rule rule);
   void add_listed(const Conjunction& schemas, const std::vector<const Json*>& values, KindSet kinds,
                   ValueForm form, GrammarBuilder::Rule rule);

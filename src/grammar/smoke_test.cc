@@ -38,3 +38,23 @@ TEST(Smoke, timing) {
   }
 }
 }}
+#include "grammar/reply_grammar.h"
+namespace dsv4 { namespace {
+TEST(Smoke, reply) {
+  const Json p = Json::parse(R"({"type":"object","properties":{"city":{"type":"string","minLength":2,"maxLength":10},"n":{"type":"integer"},"unit":{"type":["string","null"],"enum":["C","F",null]},"tags":{"type":"array","items":{"type":"string"}}},"required":["city","unit"]})", "p");
+  for (bool strict : {true, false}) for (auto choice : {ToolChoice::kRequired, ToolChoice::kAuto, ToolChoice::kNone}) {
+    ReplyRules r; r.mode = ThinkingMode::kThinking; r.choice = choice;
+    r.tools = {{"get_weather", &p, strict, "tools[0]"}, {"noargs", nullptr, strict, ""}};
+    auto g = compile_reply(r);
+    fmt::print("{} states\n", g->n_states());
+    std::mt19937_64 rng(1);
+    for (int i = 0; i < 3; ++i) {
+      GrammarConstraint c(mini_trie(), g);
+      for (int32_t id : mini_tokenizer().encode("I think</think>", ParseSpecial::kYes)) c.accept(id);
+      if (choice == ToolChoice::kAuto) for (int32_t id : mini_tokenizer().encode("Hm <｜DSML｜", ParseSpecial::kYes)) c.accept(id);
+      auto rr = random_reply(c, *mini_trie(), rng, 30, 400);
+      fmt::print("{} {} {}\n", rr.ended, rr.n_tokens, rr.text);
+    }
+  }
+}
+}}
