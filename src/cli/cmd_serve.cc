@@ -4,6 +4,7 @@
 #include "cli/commands.h"
 #include "cli/conversation.h"
 #include "server/http.h"
+#include "server/http_metrics.h"
 #include "server/service.h"
 
 #include <CLI/CLI.hpp>
@@ -145,7 +146,7 @@ void serve(const ServeArgs& args) {
   HttpServer server(http, [&](HttpRequest request, std::shared_ptr<Responder> responder) {
     service.handle(std::move(request), std::move(responder));
   });
-  register_http_metrics(metrics, [&] { return server.counters(); });
+  add_http_metrics(metrics, server);
   register_process_metrics(metrics);
   server.run_every(std::chrono::seconds(1), [&] {
     if (keys) keys->reload_if_changed();

@@ -52,8 +52,8 @@ inline std::vector<int32_t> allowed_ids(const std::vector<uint64_t>& mask) {
   return ids;
 }
 
-// A reply of random allowed tokens, as a model at a high temperature would write it. After `patience`
-// tokens, those that lead to the end sooner are preferred.
+// A reply of random allowed tokens, as a model at a high temperature would write it. After
+// `patience` tokens, those that lead to the end sooner are preferred.
 struct RandomReply {
   std::string text;
   bool ended = false;  // by the end of the sentence

@@ -7,6 +7,7 @@
 #include "server/openai_responses.h"
 #include "server/openapi.h"
 #include "server/page.h"
+#include "server/reply_constraint.h"
 #include "server/reply_session.h"
 #include "text/special_tokens.h"
 
@@ -24,6 +25,15 @@ constexpr int kRetryAfterS = 1;
 int64_t unix_ms() {
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   return std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
+}
+
+std::unique_ptr<const TokenTrie> make_trie(const Tokenizer& tokenizer, const Log& log) {
+  try {
+    return std::make_unique<const TokenTrie>(tokenizer);
+  } catch (const Error& error) {
+    log.warning("structured output is off", {{"reason", error.what()}});
+    return nullptr;
+  }
 }
 
 // The last part of "/v1/responses/{id}".
@@ -80,6 +90,7 @@ Service::Service(Engine& engine, const Tokenizer& tokenizer, ServiceOptions opti
       replays_(options_.replay_bytes, options_.seed),
       responses_(options_.response_bytes),
       prompts_(tokenizer, options_.variant, &replays_),
+      trie_(make_trie(tokenizer, log)),
       started_(unix_ms() / 1000),
       workers_(options_.n_workers, options_.max_jobs) {}
 
@@ -315,6 +326,7 @@ Request Service::engine_request(const Call& call, const ApiRequest& asked, const
     request.thinking = {
         .tokens = *asked.thinking_budget, .end_id = *think_end, .closing = {*think_end}};
   }
+  request.constraint = reply_constraint(asked, prompt.mode, trie_);
   if (options_.time_limit.count() > 0) request.deadline = call.arrived + options_.time_limit;
   return request;
 }

@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "engine/engine.h"
+#include "grammar/token_trie.h"
 #include "server/access_log.h"
 #include "server/api_keys.h"
 #include "server/api_request.h"
@@ -124,7 +125,8 @@ class Service {
   ReplayStore replays_;
   ResponseStore responses_;
   PromptBuilder prompts_;
-  const int64_t started_;  // seconds since 1970
+  std::shared_ptr<const TokenTrie> trie_;  // null where the vocabulary has no use for one
+  const int64_t started_;                  // seconds since 1970
   std::atomic<uint64_t> n_replies_{0};
   std::atomic<bool> draining_{false};
   WorkQueue workers_;  // last: its jobs use all of the others
