@@ -5,7 +5,7 @@ BUILD = build/$(P)
 BIN = build/release/dsv4
 JOBS ?= $(shell nproc)
 
-.PHONY: all build setup chat test test-asan test-tsan golden-report quality-report fuzz test-readers bench bench-model bench-compare lint format check install clean help
+.PHONY: all build setup chat test test-asan test-tsan golden-report quality-report fuzz test-readers test-page test-clients test-api bench bench-model bench-compare lint format check install clean help
 
 all: build
 
@@ -49,6 +49,26 @@ test-readers: ## compare GGUF files with the public Python readers, which it dow
 	@[ -x build/readers/bin/python ] || python3 -m venv build/readers
 	@build/readers/bin/python -m pip install -q --disable-pip-version-check -r tests/readers/requirements.txt
 	tests/readers/run.sh build/release build/readers/bin/python
+
+test-page: ## the chat page in headless Chromium; screenshots in build/page
+	@scripts/setup.sh build page
+	@$(MAKE) --no-print-directory build P=release
+	python3 tests/page/page_test.py src/server/page build/page --dsv4 $(BIN) --model models/mini
+
+# The environment of the public clients, made anew when the list of them changes.
+build/clients/.ready: tests/clients/requirements.txt
+	@rm -rf build/clients
+	@python3 -m venv build/clients
+	@build/clients/bin/python -m pip install -q --disable-pip-version-check -r $<
+	@touch $@
+
+test-clients: build/clients/.ready ## the server with the public Python clients, which it downloads
+	@$(MAKE) --no-print-directory build P=release
+	build/clients/bin/python tests/clients/run.py --dsv4 $(BIN) --model models/mini
+
+test-api: build/clients/.ready ## requests drawn from the server's own description; EXAMPLES=N of each kind
+	@$(MAKE) --no-print-directory build P=release
+	build/clients/bin/python tests/clients/run_api.py --dsv4 $(BIN) --model models/mini --examples $${EXAMPLES:-100}
 
 bench: setup ## measure the kernels against the machine's limits (rows in build/bench)
 	@$(MAKE) --no-print-directory build P=release
