@@ -65,7 +65,7 @@ struct PrefixCacheStats {
 class PrefixCache {
  public:
   // The engine stores a state at each multiple of so many tokens while it computes a prompt.
-  static constexpr int64_t kStrideTokens = 256;
+  static constexpr int64_t kStrideTokens = 512;
 
   // `pool` is that of the sequences, whose layout is `layout`. `disk` may be null.
   PrefixCache(const StateLayout& layout, std::shared_ptr<PagePool> pool,

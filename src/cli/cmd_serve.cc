@@ -84,6 +84,10 @@ ServiceOptions service_options_of(const ServeArgs& args, const ChatModel& chat) 
   options.api.effort = args.think.effort;
   options.api.vocab_size = static_cast<int32_t>(chat.model().config().vocab_size);
   options.variant = chat.chat_options().variant;
+  options.model = chat.model().state_layout().fingerprint;
+  if (!args.cache_dir.empty()) {
+    options.replay_file = std::filesystem::path(args.cache_dir) / "replies";
+  }
   options.max_tokens = args.max_tokens;
   options.time_limit = std::chrono::seconds(args.time_limit_s);
   std::random_device random;
@@ -183,7 +187,7 @@ void add_network_options(CLI::App& command, ServeArgs& args) {
                      "File of API keys; without it everyone who reaches the server may use it");
   command.add_option("--tls-cert", args.http.tls_certificate, "Certificate chain, PEM");
   command.add_option("--tls-key", args.http.tls_key, "Its private key, PEM");
-  command.add_option("--cors", args.http.cors_origins,
+  command.add_option("--cors-origin", args.http.cors_origins,
                      "Origin whose pages may use the server, or *; repeatable");
   command.add_option("--allow-host", args.http.allowed_hosts,
                      "Name by which requests may call the server; repeatable");

@@ -14,9 +14,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// Prompts are computed in pieces that end at multiples of this, where a checkpoint is kept: what is
-// computed again behind a change is less.
-constexpr int64_t kStride = 512;
+// Prompts are computed in pieces that end at multiples of this, where a state is kept.
+constexpr int64_t kStride = PrefixCache::kStrideTokens;
 
 // A checkpoint at the end of a message costs a step of its own; nearer ones than this do not pay.
 constexpr int64_t kMinPiece = 128;

@@ -22,6 +22,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -40,6 +41,8 @@ struct ServiceOptions {
   int n_workers = 2;                   // threads that read and encode requests
   size_t max_jobs = 1024;              // requests that wait for one
   size_t replay_bytes = size_t{64} << 20;
+  std::filesystem::path replay_file = {};  // where replies' tokens survive restarts; "": nowhere
+  uint64_t model = 0;                      // names the model that they are of
   size_t response_bytes = size_t{64} << 20;
   uint64_t seed = 0;  // of ids and of replies whose request has no seed
 };
@@ -122,7 +125,7 @@ class Service {
   ApiKeys* keys_;
   AccessLog* access_log_;
   ServiceMetrics counts_;
-  ReplayStore replays_;
+  std::unique_ptr<ReplayStore> replays_;
   ResponseStore responses_;
   PromptBuilder prompts_;
   std::shared_ptr<const TokenTrie> trie_;  // null where the vocabulary has no use for one
