@@ -9,6 +9,8 @@ import jsonschema
 
 # Properties of patterns that Python's regular expressions do not have.
 UNKNOWN_PATTERNS = ("\\p{",)
+# White space as ECMA 262 and so JSON schemas understand it.
+SPACES = "[\\t-\\r \\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000\\ufeff]"
 # Keywords of other versions of the standard.
 NULLABLE = '"nullable"'
 
@@ -23,6 +25,7 @@ def main():
         if NULLABLE in text or any(p in text.replace("\\\\", "\\") for p in UNKNOWN_PATTERNS):
             n_skipped += 1
             continue
+        schema = json.loads(text.replace('"^\\\\s*$"', json.dumps("^%s*$" % SPACES)))
         old = "additionalItems" in text
         cls = jsonschema.Draft7Validator if old else jsonschema.Draft202012Validator
         n += 1
