@@ -5,7 +5,7 @@ BUILD = build/$(P)
 BIN = build/release/dsv4
 JOBS ?= $(shell nproc)
 
-.PHONY: all build setup chat test test-asan test-tsan golden-report quality-report fuzz test-readers bench bench-model bench-compare lint format check install clean help
+.PHONY: all build setup chat test test-asan test-tsan golden-report quality-report fuzz test-readers test-schemas bench bench-model bench-compare lint format check install clean help
 
 all: build
 
@@ -48,6 +48,12 @@ test-readers: ## compare GGUF files with the public Python readers, which it dow
 	@[ -x build/readers/bin/python ] || python3 -m venv build/readers
 	@build/readers/bin/python -m pip install -q --disable-pip-version-check -r tests/readers/requirements.txt
 	tests/readers/run.sh build/release build/readers/bin/python
+
+test-schemas: ## validate random texts of 289 JSON schemas with a public package, which it downloads
+	@$(MAKE) --no-print-directory build P=release
+	@[ -x build/schemas/bin/python ] || python3 -m venv build/schemas
+	@build/schemas/bin/python -m pip install -q --disable-pip-version-check -r tests/grammar/requirements.txt
+	build/release/tests/grammar/sample_schemas 20 $${SEED:-1} | build/schemas/bin/python tests/grammar/check_schemas.py
 
 bench: setup ## measure the kernels against the machine's limits (rows in build/bench)
 	@$(MAKE) --no-print-directory build P=release
