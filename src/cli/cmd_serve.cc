@@ -31,6 +31,7 @@ struct ServeArgs {
   std::string port_file;
   std::string api_keys;
   std::vector<std::string> names;
+  bool any_model = false;
   int64_t max_running = 64;
   int64_t max_requests = 2048;
   uint64_t state_memory = 0;  // 0: by the machine
@@ -74,7 +75,7 @@ EngineOptions engine_options_of(const ServeArgs& args, const Model& model, const
 ServiceOptions service_options_of(const ServeArgs& args, const ChatModel& chat) {
   ServiceOptions options;
   options.api.models = args.names;
-  options.api.any_model = args.names.empty();
+  options.api.any_model = args.any_model;
   if (args.names.empty()) {
     auto path = std::filesystem::absolute(args.model.path).lexically_normal();
     if (path.filename().empty()) path = path.parent_path();
@@ -200,7 +201,10 @@ void add_network_options(CLI::App& command, ServeArgs& args) {
 }
 
 void add_engine_options(CLI::App& command, ServeArgs& args) {
-  command.add_option("--name", args.names, "Name of the model for clients; repeatable");
+  command.add_option("--name", args.names,
+                     "Name of the model for clients; repeatable; default: that of the folder");
+  command.add_flag("--any-model", args.any_model,
+                   "Answer requests for models of any name; otherwise they get 404");
   command.add_option("--parallel", args.max_running, "Sequences that are computed at once")
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();
