@@ -20,6 +20,11 @@ constexpr int64_t kStride = PrefixCache::kStrideTokens;
 // A checkpoint at the end of a message costs a step of its own; nearer ones than this do not pay.
 constexpr int64_t kMinPiece = 128;
 
+// Those that cannot start yet are passed by others, in a step at most so many ...
+constexpr size_t kMaxPassed = 16;
+// ... and one that lacks memory only for so long: from then on nobody goes before it.
+constexpr double kMaxPassedS = 20;
+
 // Rows of logits at once.
 constexpr int64_t kLogitRows = 32;
 
@@ -242,12 +247,41 @@ bool Engine::make_room(int64_t n_bytes) {
 }
 
 void Engine::start_waiting() {
-  while (const SequenceId id = scheduler_.next_waiting()) {
-    if (start(id)) continue;
-    if (scheduler_.n_running() > 0) return;  // there will be room when one of them ends
-    live_.at(id)->sequence.end(EndReason::kError, "no memory for its state");
-    finish(id);
+  passed_.clear();
+  while (passed_.size() < kMaxPassed) {
+    const SequenceId id = scheduler_.next_waiting(passed_);
+    if (id == 0) return;
+    const Live& live = *live_.at(id);
+    if (!follows_another(live)) {
+      if (start(id)) continue;
+      if (scheduler_.n_running() == 0) {
+        live_.at(id)->sequence.end(EndReason::kError, "no memory for its state");
+        finish(id);
+        continue;
+      }
+      if (seconds_between(live.submitted, Clock::now()) > kMaxPassedS) return;
+    }
+    passed_.push_back(id);
   }
+}
+
+// Whether a prompt that is computed now will leave a state that saves this one much: many requests
+// with the same long beginning compute it once.
+bool Engine::follows_another(const Live& live) const {
+  const std::vector<int32_t>& tokens = live.sequence.tokens();
+  if (live.sequence.n_tokens() <= kStride || scheduler_.n_running() == 0) return false;
+  const uint64_t salt = live.sequence.request().salt;
+  int64_t n_known = -1;
+  for (const auto& [id, other] : live_) {
+    if (other->state == nullptr || other->prompt_done || other.get() == &live) continue;
+    if (other->sequence.request().salt != salt) continue;
+    const std::vector<int32_t>& ahead = other->sequence.tokens();
+    const int64_t n_common = std::ranges::mismatch(tokens, ahead).in1 - tokens.begin();
+    if (n_common < kStride || n_common <= other->n_computed()) continue;
+    if (n_known < 0) n_known = cache_.find(tokens, salt).n_tokens;
+    if (n_common - n_known >= kMinPiece) return true;
+  }
+  return false;
 }
 
 // Gives it a state with the longest prefix that the cache has. False if there is no room.

@@ -107,6 +107,7 @@ class Engine {
   int64_t bytes_in_use() const;
   bool make_room(int64_t n_bytes);
   void start_waiting();
+  bool follows_another(const Live& live) const;
   bool start(SequenceId id);
   void suspend(SequenceId id);
   const std::vector<Scheduler::Share>& plan_within_memory();
@@ -144,6 +145,7 @@ class Engine {
   std::unordered_map<SequenceId, std::unique_ptr<Live>> live_;
   std::vector<std::unique_ptr<SequenceState>> spare_states_;
   std::vector<std::pair<SequenceId, EndReason>> gone_;
+  std::vector<SequenceId> passed_;
   SequenceId last_id_ = 0;
   Batch batch_;
   Tensor<float, 3> last_streams_;  // [rows, hc, d] of last tokens

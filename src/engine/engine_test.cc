@@ -218,6 +218,25 @@ TEST_F(EngineTest, gives_each_choice_its_seed_and_computes_the_prompt_once) {
   EXPECT_LE(engine.stats().n_prompt_tokens, 300 + 3);
 }
 
+TEST_F(EngineTest, computes_a_long_beginning_once_for_all_who_come_at_the_same_time) {
+  Engine engine(model_, tokenizer_, options());
+  const std::vector<int32_t> shared = prompt(50, 800);
+  std::vector<Request> requests;
+  std::vector<std::shared_ptr<EventStream>> streams;
+  for (uint64_t i = 0; i < 6; ++i) {
+    Request asked = request(2 * i, 40, 5);
+    asked.prompt.insert(asked.prompt.begin(), shared.begin(), shared.end());
+    asked.boundaries = {800};
+    requests.push_back(asked);
+    streams.push_back(engine.submit(asked).stream);
+  }
+  for (size_t i = 0; i < requests.size(); ++i) {
+    EXPECT_EQ(read(*streams[i])[0], alone(requests[i])) << i;
+  }
+  engine.stop();
+  EXPECT_LE(engine.stats().n_prompt_tokens, 800 + 6 * 41);
+}
+
 TEST_F(EngineTest, stops_computing_for_readers_that_are_gone) {
   Engine engine(model_, tokenizer_, options());
   std::vector<std::shared_ptr<EventStream>> streams;

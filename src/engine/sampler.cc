@@ -78,19 +78,35 @@ void apply_penalties(const SamplingParams& params, const TokenCounts& counts,
   }
 }
 
-// Keeps the most probable tokens by top_k, top_p and min_p; `tokens` is sorted, best first.
+// Brings the `n` most probable tokens to the front, in order.
+void sort_front(std::vector<TokenLogprob>& tokens, size_t n) {
+  const auto middle = tokens.begin() + static_cast<int64_t>(n);
+  if (n < tokens.size()) std::ranges::nth_element(tokens, middle, more_probable);
+  std::sort(tokens.begin(), middle, more_probable);
+}
+
+double probability(const TokenLogprob& token) { return std::exp(double{token.logprob}); }
+
+// Keeps the most probable tokens by top_k, top_p and min_p, best first. Of a large vocabulary
+// mostly few are kept, so that only as many are put in order as are looked at.
 void truncate(const SamplingParams& params, std::vector<TokenLogprob>& tokens) {
   if (params.top_k > 0 && static_cast<size_t>(params.top_k) < tokens.size()) {
+    sort_front(tokens, static_cast<size_t>(params.top_k));
     tokens.resize(static_cast<size_t>(params.top_k));
   }
   double total = 0;
-  for (const TokenLogprob& token : tokens) total += std::exp(double{token.logprob});
+  for (const TokenLogprob& token : tokens) total += probability(token);
   const double enough = double{params.top_p} * total;
+  size_t n_sorted = std::min<size_t>(tokens.size(), 256);
+  sort_front(tokens, n_sorted);
   const double floor = std::log(std::max(params.min_p, 0.0f)) + tokens.front().logprob;
   double mass = 0;
   size_t kept = 0;
-  while (kept < tokens.size() && (kept == 0 || (mass < enough && tokens[kept].logprob >= floor))) {
-    mass += std::exp(double{tokens[kept++].logprob});
+  while (kept < tokens.size()) {
+    if (kept == n_sorted) sort_front(tokens, n_sorted = std::min(tokens.size(), 4 * n_sorted));
+    const bool wanted = kept == 0 || (mass < enough && tokens[kept].logprob >= floor);
+    if (!wanted) break;
+    mass += probability(tokens[kept++]);
   }
   if (params.top_p < 1 || params.min_p > 0) tokens.resize(kept);
 }
@@ -152,7 +168,6 @@ SampledToken Sampler::sample(std::span<const float> logits, const SamplingParams
     log_softmax(adjusted_, tokens_);
     const bool all = params.top_k == 0 && params.top_p >= 1 && params.min_p <= 0;
     if (!all) {
-      std::ranges::sort(tokens_, more_probable);
       truncate(params, tokens_);
     }
     result.id = draw(tokens_, params.seed, position);

@@ -66,12 +66,14 @@ bool Scheduler::goes_before(const Entry& a, const Entry& b) const {
          std::tuple(-b.priority, b.tenant->served, b.id);
 }
 
-SequenceId Scheduler::next_waiting() const {
-  if (waiting_.empty() || !has_place()) return 0;
-  return std::ranges::min_element(
-             waiting_,
-             [&](const auto& a, const auto& b) { return goes_before(a.second, b.second); })
-      ->first;
+SequenceId Scheduler::next_waiting(std::span<const SequenceId> passed) const {
+  if (!has_place()) return 0;
+  const Entry* next = nullptr;
+  for (const auto& [id, entry] : waiting_) {
+    if (std::ranges::find(passed, id) != passed.end()) continue;
+    if (next == nullptr || goes_before(entry, *next)) next = &entry;
+  }
+  return next != nullptr ? next->id : 0;
 }
 
 SequenceId Scheduler::next_victim() const {

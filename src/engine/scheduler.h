@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -34,9 +35,9 @@ class Scheduler {
   void suspend(SequenceId id);
   void remove(SequenceId id);
 
-  // The next to start: highest priority, then least served tenant, then first come. 0 if nobody
-  // waits or all places are taken.
-  SequenceId next_waiting() const;
+  // The next to start: highest priority, then least served tenant, then first come, without those
+  // in `passed`. 0 if nobody waits or all places are taken.
+  SequenceId next_waiting(std::span<const SequenceId> passed = {}) const;
   // The running sequence to suspend when memory is short: lowest priority, then most served tenant,
   // then last come.
   SequenceId next_victim() const;

@@ -28,6 +28,8 @@ TEST(Scheduler, starts_by_priority_then_service_then_arrival) {
   EXPECT_EQ(scheduler.next_waiting(), 4u);
   scheduler.start(4, 10);
   EXPECT_EQ(scheduler.next_waiting(), 1u);
+  const SequenceId passed[] = {1, 3};
+  EXPECT_EQ(scheduler.next_waiting(passed), 2u);
   scheduler.start(1, 10);
   scheduler.plan();
   scheduler.commit(1, 10, 1);  // a has been served, b not
