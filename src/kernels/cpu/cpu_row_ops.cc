@@ -12,24 +12,6 @@
 namespace dsv4 {
 namespace {
 
-// Eight partial sums in a fixed order: accurate to about 1e-7 for the widths of a model.
-float mean_square(const float* x, int64_t n) {
-  constexpr int64_t kParts = 8;
-  double sums[kParts] = {};
-  int64_t i = 0;
-  for (; i + kParts <= n; i += kParts) {
-    for (int64_t k = 0; k < kParts; ++k) sums[k] += double{x[i + k]} * x[i + k];
-  }
-  for (; i < n; ++i) sums[0] += double{x[i]} * x[i];
-  double sum = 0;
-  for (const double part : sums) sum += part;
-  return static_cast<float>(sum / static_cast<double>(n));
-}
-
-float rms_factor(const float* x, int64_t n, float eps) {
-  return 1 / std::sqrt(mean_square(x, n) + eps);
-}
-
 // One head by the reference's BF16 steps: square, mean, plus eps, rsqrt, product.
 void head_norm_bf16(float* x, int64_t n, float eps) {
   double sum = 0;
@@ -71,33 +53,13 @@ void top_k_row(const float* scores, int64_t count, TopKOrder order, std::span<in
   std::fill(ids.begin() + k, ids.end(), -1);
 }
 
-void hadamard_row(float* x, int64_t d) {
-  for (int64_t stride = 1; stride < d; stride *= 2) {
-    for (int64_t block = 0; block < d; block += 2 * stride) {
-      for (int64_t i = block; i < block + stride; ++i) {
-        const float u = x[i];
-        const float v = x[i + stride];
-        x[i] = u + v;
-        x[i + stride] = u - v;
-      }
-    }
-  }
-  const float scale = 1 / std::sqrt(static_cast<float>(d));
-  for (int64_t i = 0; i < d; ++i) x[i] *= scale;
-}
-
 }  // namespace
 
 void CpuOps::do_rms_norm(Matrix<const float> x, std::span<const float> weight, float eps,
                          Matrix<float> y) {
-  const int64_t d = x.size(1);
-  for_each_row(x.size(0), 4 * d, [&](int64_t t) {
-    const float* in = &x(t, 0);
-    float* out = &y(t, 0);
-    const float factor = rms_factor(in, d, eps);
-    for (int64_t i = 0; i < d; ++i) out[i] = in[i] * factor;
-    if (weight.empty()) return;
-    for (int64_t i = 0; i < d; ++i) out[i] *= weight[static_cast<size_t>(i)];
+  const float* factors = weight.empty() ? nullptr : weight.data();
+  for_each_row(x.size(0), 2 * x.size(1), [&](int64_t t) {
+    kernels_.rows.rms_norm(&x(t, 0), factors, x.size(1), eps, &y(t, 0));
   });
 }
 
@@ -108,8 +70,8 @@ void CpuOps::do_head_norm(Matrix<float> x, float eps, Rounding rounding) {
 }
 
 void CpuOps::do_scale_by_rms(Matrix<const float> x, float eps, Matrix<float> y) {
-  for_each_row(x.size(0), 2 * x.size(1), [&](int64_t t) {
-    const float factor = rms_factor(&x(t, 0), x.size(1), eps);
+  for_each_row(x.size(0), x.size(1), [&](int64_t t) {
+    const float factor = kernels_.rows.rms_factor(&x(t, 0), x.size(1), eps);
     for (int64_t i = 0; i < y.size(1); ++i) y(t, i) *= factor;
   });
 }
@@ -117,23 +79,15 @@ void CpuOps::do_scale_by_rms(Matrix<const float> x, float eps, Matrix<float> y) 
 void CpuOps::do_rope(View<float, 3> x, const RopeAngles& angles, Rotation rotation) {
   const int64_t n_pairs = angles.cos.size(1);
   const float direction = rotation == Rotation::kForward ? 1.0f : -1.0f;
-  for_each_row(x.size(0), x.size(1) * n_pairs * 6, [&](int64_t t) {
-    for (int64_t h = 0; h < x.size(1); ++h) {
-      float* pairs = &x(t, h, x.size(2) - 2 * n_pairs);
-      for (int64_t i = 0; i < n_pairs; ++i) {
-        const float a = pairs[2 * i];
-        const float b = pairs[2 * i + 1];
-        const float cos = angles.cos(t, i);
-        const float sin = direction * angles.sin(t, i);
-        pairs[2 * i] = a * cos - b * sin;
-        pairs[2 * i + 1] = a * sin + b * cos;
-      }
-    }
+  for_each_row(x.size(0), x.size(1) * n_pairs * 2, [&](int64_t t) {
+    kernels_.rows.rope(&x(t, 0, x.size(2) - 2 * n_pairs), x.size(1), x.stride(1), &angles.cos(t, 0),
+                       &angles.sin(t, 0), n_pairs, direction);
   });
 }
 
 void CpuOps::do_hadamard(Matrix<float> x) {
-  for_each_row(x.size(0), 8 * x.size(1), [&](int64_t t) { hadamard_row(&x(t, 0), x.size(1)); });
+  for_each_row(x.size(0), 2 * x.size(1),
+               [&](int64_t t) { kernels_.rows.hadamard(&x(t, 0), x.size(1)); });
 }
 
 void CpuOps::do_top_k(Matrix<const float> scores, std::span<const int64_t> counts, TopKOrder order,

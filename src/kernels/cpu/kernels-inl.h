@@ -8,6 +8,7 @@
 #include "kernels/cpu/int8-inl.h"
 #include "kernels/cpu/kernel_table.h"
 #include "kernels/cpu/roof-inl.h"
+#include "kernels/cpu/rows-inl.h"
 #include "kernels/cpu/simd.h"
 
 namespace dsv4 {
@@ -153,8 +154,11 @@ static void linear(const float* x, int64_t x_stride, int64_t n, const QuantMatri
   }
 }
 
-constexpr KernelTable kTable = {linear, quantize_int8, linear_int8, indexer_scores,
-                                attend, read_roof,     int8_roof,   f32_roof};
+constexpr RowKernels kRowKernels = {rms_factor, rms_norm, rope,       hadamard,     collapse,
+                                    expand,     swiglu,   pool_slots, sqrt_softplus};
+
+constexpr KernelTable kTable = {linear,      quantize_int8, linear_int8, indexer_scores, attend,
+                                kRowKernels, read_roof,     int8_roof,   f32_roof};
 
 }  // namespace
 }  // namespace dsv4

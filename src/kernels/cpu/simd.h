@@ -82,6 +82,20 @@ DSV4_INLINE F32 fma(F32 a, F32 b, F32 c) {
 #endif
 }
 
+// Rounded to the nearest, as IEEE 754 says.
+DSV4_INLINE F32 square_root(F32 v) {
+#if defined(__AVX512F__)
+  return (F32)_mm512_maskz_sqrt_ps(kAllLanes, (__m512)v);
+#elif defined(__AVX2__)
+  return (F32)_mm256_sqrt_ps((__m256)v);
+#elif defined(__SSE2__)
+  return (F32)_mm_sqrt_ps((__m128)v);
+#else
+  for (int64_t i = 0; i < kLanes; ++i) v[i] = __builtin_sqrtf(v[i]);
+  return v;
+#endif
+}
+
 // A number in all lanes. Compilers drop the subtraction of zero, but not its addition, which would
 // make -0 a +0.
 DSV4_INLINE F32 broadcast(float x) { return x - F32{}; }
