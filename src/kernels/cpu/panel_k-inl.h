@@ -35,15 +35,6 @@ struct KScales {
   }
 };
 
-// 32 bytes of each row.
-DSV4_INLINE void load_half_lines(const RowSet& rows, int64_t offset, U32 (&words)[8]) {
-  U32 parts[2][4];
-  load_words(rows.at, offset, parts[0]);
-  load_words(rows.at, offset + 16, parts[1]);
-#pragma GCC unroll 8
-  for (int q = 0; q < 8; ++q) words[q] = parts[q / 4][q % 4];
-}
-
 struct Q4_KPanel {
   static constexpr int64_t kGroup = 32;
   static constexpr int32_t kOffset = 0;
@@ -57,7 +48,7 @@ struct Q4_KPanel {
     const KScales scales(rows, block);
     for (int pair = 0; pair < 4; ++pair) {
       U32 words[8];
-      load_half_lines(rows, block + 16 + 32 * pair, words);
+      load_half_lines(rows.at, block + 16 + 32 * pair, words);
       U32 quads[8];
 #pragma GCC unroll 2
       for (int half = 0; half < 2; ++half) {
@@ -82,10 +73,10 @@ struct Q5_KPanel {
     const int64_t block = col / 256 * 176;
     const KScales scales(rows, block);
     U32 high[8];
-    load_half_lines(rows, block + 16, high);
+    load_half_lines(rows.at, block + 16, high);
     for (int pair = 0; pair < 4; ++pair) {
       U32 words[8];
-      load_half_lines(rows, block + 48 + 32 * pair, words);
+      load_half_lines(rows.at, block + 48 + 32 * pair, words);
       U32 quads[8];
 #pragma GCC unroll 2
       for (int half = 0; half < 2; ++half) {
@@ -118,9 +109,10 @@ struct Q2_KPanel {
 #pragma GCC unroll 2
     for (int half = 0; half < 2; ++half) {
       U32 codes[8];
-      load_half_lines(rows, block + 16 + 32 * half, codes);
+      load_half_lines(rows.at, block + 16 + 32 * half, codes);
 #pragma GCC unroll 8
-      for (int s = 8 * half; s < 8 * half + 8; ++s) {
+      for (int i = 0; i < 8; ++i) {
+        const int s = 8 * half + i;
         U32 quads[4];
 #pragma GCC unroll 4
         for (int q = 0; q < 4; ++q) {
@@ -144,16 +136,17 @@ struct Q3_KPanel {
                           Sink& sink) {
     const int64_t block = col / 256 * 110;
     U32 high[8];
-    load_half_lines(rows, block, high);
+    load_half_lines(rows.at, block, high);
     U32 scales[4];  // 12 bytes, and the four before them, which stay within the block
     load_words(rows.at, block + 92, scales);
     const F32 d = high_half(rows.word(block + 106));
 #pragma GCC unroll 2
     for (int half = 0; half < 2; ++half) {
       U32 codes[8];
-      load_half_lines(rows, block + 32 + 32 * half, codes);
+      load_half_lines(rows.at, block + 32 + 32 * half, codes);
 #pragma GCC unroll 8
-      for (int s = 8 * half; s < 8 * half + 8; ++s) {
+      for (int i = 0; i < 8; ++i) {
+        const int s = 8 * half + i;
         U32 quads[4];
 #pragma GCC unroll 4
         for (int q = 0; q < 4; ++q) {
@@ -186,11 +179,12 @@ struct Q6_KPanel {
     for (int half = 0; half < 2; ++half) {
       U32 low[2][8];
       U32 high[8];
-      load_half_lines(rows, block + 64 * half, low[0]);
-      load_half_lines(rows, block + 64 * half + 32, low[1]);
-      load_half_lines(rows, block + 128 + 32 * half, high);
+      load_half_lines(rows.at, block + 64 * half, low[0]);
+      load_half_lines(rows.at, block + 64 * half + 32, low[1]);
+      load_half_lines(rows.at, block + 128 + 32 * half, high);
 #pragma GCC unroll 8
-      for (int s = 8 * half; s < 8 * half + 8; ++s) {
+      for (int i = 0; i < 8; ++i) {
+        const int s = 8 * half + i;
         const int quarter = s % 8 / 2;
         U32 quads[4];
 #pragma GCC unroll 4
