@@ -4,9 +4,11 @@
 #include "quant/float_formats.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <cstddef>
+#include <functional>
 #include <limits>
-#include <numeric>
 #include <vector>
 
 namespace dsv4 {
@@ -21,36 +23,64 @@ void head_norm_bf16(float* x, int64_t n, float eps) {
   for (int64_t i = 0; i < n; ++i) x[i] = round_to_bf16(x[i] * factor);
 }
 
-// Orders indices by falling score, equal scores by index; a NaN ranks below every number.
-class HigherScore {
+// The scores of a row as integers of the same order, so that the largest can be found by counting.
+// A NaN ranks below every number, the zeros are equal.
+class Ranks {
  public:
-  explicit HigherScore(const float* scores) : scores_(scores) {}
-  bool operator()(int32_t a, int32_t b) const {
-    const float score_a = rank(a);
-    const float score_b = rank(b);
-    return score_a != score_b ? score_a > score_b : a < b;
+  explicit Ranks(std::span<const float> scores) : ranks_(scores.size()) {
+    for (size_t i = 0; i < scores.size(); ++i) ranks_[i] = rank(scores[i]);
+  }
+
+  uint32_t operator[](int32_t i) const { return ranks_[static_cast<size_t>(i)]; }
+
+  // The k-th largest, k at least 1.
+  uint32_t kth_largest(size_t k) const {
+    std::vector<size_t> counts(size_t{1} << kBits);
+    for (const uint32_t rank : ranks_) ++counts[rank >> (32 - kBits)];
+    size_t bucket = counts.size() - 1;
+    for (; k > counts[bucket]; --bucket) k -= counts[bucket];
+    std::vector<uint32_t> rest;
+    rest.reserve(counts[bucket]);
+    for (const uint32_t rank : ranks_) {
+      if (rank >> (32 - kBits) == bucket) rest.push_back(rank);
+    }
+    const auto kth = rest.begin() + static_cast<std::ptrdiff_t>(k) - 1;
+    std::nth_element(rest.begin(), kth, rest.end(), std::greater<>());
+    return *kth;
   }
 
  private:
-  float rank(int32_t i) const {
-    return std::isnan(scores_[i]) ? -std::numeric_limits<float>::infinity() : scores_[i];
+  static constexpr int kBits = 11;  // sign, exponent and two bits
+
+  static uint32_t rank(float score) {
+    const float number = std::isnan(score) ? -std::numeric_limits<float>::infinity() : score + 0.0f;
+    const auto bits = std::bit_cast<uint32_t>(number);
+    return bits >> 31 != 0 ? ~bits : bits | 0x80000000;
   }
-  const float* scores_;
+
+  std::vector<uint32_t> ranks_;
 };
 
-void top_k_row(const float* scores, int64_t count, TopKOrder order, std::span<int32_t> ids) {
-  const int64_t k = std::min(count, static_cast<int64_t>(ids.size()));
-  std::vector<int32_t> all(static_cast<size_t>(count));
-  std::iota(all.begin(), all.end(), 0);
-  const auto end = all.begin() + k;
-  if (k < count) std::nth_element(all.begin(), end, all.end(), HigherScore(scores));
-  if (order == TopKOrder::kByScore) {
-    std::sort(all.begin(), end, HigherScore(scores));
-  } else {
-    std::sort(all.begin(), end);
+// Of equal scores those of lower indices are taken, and come first.
+void top_k_row(std::span<const float> scores, TopKOrder order, std::span<int32_t> ids) {
+  const size_t k = std::min(scores.size(), ids.size());
+  std::fill(ids.begin() + static_cast<std::ptrdiff_t>(k), ids.end(), -1);
+  if (k == 0) return;
+  const Ranks ranks(scores);
+  const uint32_t smallest = ranks.kth_largest(k);
+  size_t n_above = 0;
+  for (int32_t i = 0; i < std::ssize(scores); ++i) n_above += ranks[i] > smallest ? 1 : 0;
+  size_t n_equal = k - n_above;
+  size_t n = 0;
+  for (int32_t i = 0; n < k; ++i) {
+    if (ranks[i] < smallest || (ranks[i] == smallest && n_equal == 0)) continue;
+    if (ranks[i] == smallest) --n_equal;
+    ids[n++] = i;
   }
-  std::copy(all.begin(), end, ids.begin());
-  std::fill(ids.begin() + k, ids.end(), -1);
+  if (order == TopKOrder::kByIndex) return;
+  std::sort(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(k), [&](int32_t a, int32_t b) {
+    return ranks[a] != ranks[b] ? ranks[a] > ranks[b] : a < b;
+  });
 }
 
 }  // namespace
@@ -92,8 +122,9 @@ void CpuOps::do_hadamard(Matrix<float> x) {
 
 void CpuOps::do_top_k(Matrix<const float> scores, std::span<const int64_t> counts, TopKOrder order,
                       Matrix<int32_t> ids) {
-  for_each_row(ids.size(0), 16 * scores.size(1), [&](int64_t t) {
-    top_k_row(scores.data() + t * scores.stride(0), counts[static_cast<size_t>(t)], order,
+  for_each_row(ids.size(0), 8 * scores.size(1), [&](int64_t t) {
+    const auto count = static_cast<size_t>(counts[static_cast<size_t>(t)]);
+    top_k_row({scores.data() + t * scores.stride(0), count}, order,
               {&ids(t, 0), static_cast<size_t>(ids.size(1))});
   });
 }
