@@ -25,6 +25,8 @@ struct ReadAhead {
 
 constexpr int64_t kKeyBlock = 64;  // of attention's running maximum; entries decoded at a time
 
+constexpr int64_t kKeyRows = 16;  // of them as rows, before they are laid out by lanes
+
 // Memory for kKeyBlock decoded entries.
 struct EntryTile {
   float* data;
@@ -100,6 +102,7 @@ struct KernelTable {
   void (*linear_int8)(const Int8Block& x, int64_t n, const QuantMatrix& w, int64_t row_begin,
                       int64_t row_end, ReadAhead then, float* y, int64_t y_stride);
 
+  // The tile has another kKeyRows rows.
   void (*indexer_scores)(const IndexerTask& task, const EntryTile& tile, float* score);
   void (*attend)(const AttendTask& task, const AttendScratch& scratch);
 
