@@ -165,7 +165,7 @@ one_line_error "bench serve over https" 1 "plain http only" "$dsv4" bench serve 
 one_line_error "bench serve without work" 1 "needs --url or --replay" "$dsv4" bench serve
 one_line_error "bench serve from another file" 1 "expected what dsv4 bench serve" \
   "$dsv4" bench serve --replay "$work/run.jsonl"
-expect "bench serve: two kinds of loops" 2 "--concurrency excludes --rate" \
+expect "bench serve: two kinds of loops" 2 "--rate excludes --concurrency" \
   "$dsv4" bench serve --url http://h --rate 1 --concurrency 2
 
 # --- other types
