@@ -5,7 +5,7 @@ BUILD = build/$(P)
 BIN = build/release/dsv4
 JOBS ?= $(shell nproc)
 
-.PHONY: all build setup chat test test-asan test-tsan golden-report quality-report fuzz test-readers test-page test-clients test-api bench bench-model bench-compare lint format check install clean help
+.PHONY: all build setup chat test test-asan test-tsan golden-report quality-report fuzz test-readers test-schemas test-page test-clients test-api test-all bench bench-model bench-compare lint format check install clean help
 
 all: build
 
@@ -23,6 +23,10 @@ chat: setup ## install what is missing, build, chat with the bundled model
 test: setup ## install what is missing, build, run all tests; T=pattern picks some
 	@$(MAKE) --no-print-directory build
 	ctest --test-dir $(BUILD) --output-on-failure -R '$(T)'
+
+test-all: ## the long forms of the tests too: clients, page, schemas, readers, many more cases
+	@DSV4_TEST_ALL=1 $(MAKE) --no-print-directory test
+	@$(MAKE) --no-print-directory test-readers test-schemas test-clients test-api test-page
 
 test-asan: ## the tests under the address and undefined behaviour sanitizers
 	@$(MAKE) --no-print-directory test P=asan
@@ -69,6 +73,12 @@ test-clients: build/clients/.ready ## the server with the public Python clients,
 test-api: build/clients/.ready ## requests drawn from the server's own description; EXAMPLES=N of each kind
 	@$(MAKE) --no-print-directory build P=release
 	build/clients/bin/python tests/clients/run_api.py --dsv4 $(BIN) --model models/mini --examples $${EXAMPLES:-100}
+
+test-schemas: ## validate random texts of 289 JSON schemas with a public package, which it downloads
+	@$(MAKE) --no-print-directory build P=release
+	@[ -x build/schemas/bin/python ] || python3 -m venv build/schemas
+	@build/schemas/bin/python -m pip install -q --disable-pip-version-check -r tests/grammar/requirements.txt
+	build/release/tests/grammar/sample_schemas 20 $${SEED:-1} | build/schemas/bin/python tests/grammar/check_schemas.py
 
 bench: setup ## measure the kernels against the machine's limits (rows in build/bench)
 	@$(MAKE) --no-print-directory build P=release

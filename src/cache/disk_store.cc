@@ -55,10 +55,11 @@ void remove_file(const fs::path& path) {
 
 DiskStore::FolderLock::FolderLock(const fs::path& folder) {
   std::error_code error;
-  fs::create_directories(folder, error);
+  const bool is_new = fs::create_directories(folder, error);
   if (error) {
     throw Error(ErrorCode::kIo, folder.string(), "cannot make the folder: " + error.message());
   }
+  if (is_new) fs::permissions(folder, fs::perms::owner_all, error);  // it holds what people wrote
   const fs::path path = folder / "lock";
   fd_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
   if (fd_ < 0) throw system_error(path, "create");

@@ -65,7 +65,7 @@ struct PrefixCacheStats {
 class PrefixCache {
  public:
   // The engine stores a state at each multiple of so many tokens while it computes a prompt.
-  static constexpr int64_t kStrideTokens = 256;
+  static constexpr int64_t kStrideTokens = 512;
 
   // `pool` is that of the sequences, whose layout is `layout`. `disk` may be null.
   PrefixCache(const StateLayout& layout, std::shared_ptr<PagePool> pool,
@@ -87,6 +87,9 @@ class PrefixCache {
   // Evicts until at least `bytes` are freed or nothing is left; returns how many were. Freed pages
   // go to the pool.
   int64_t release(int64_t bytes);
+  // Evicts until the budget is kept, as store() does. To be called when sequences have ended: what
+  // they alone held besides the cache counts from then on.
+  void keep_budget();
 
   // Bytes of the budget in use. Checkpoints that others took from the same pool count too.
   int64_t used_bytes() const;
@@ -111,7 +114,6 @@ class PrefixCache {
   void save(std::span<const int32_t> tokens, const PrefixTree::Entry& entry);
   void evict(PrefixTree::Entry& entry);
   void evict_to(int64_t target_bytes);
-  void keep_budget();
 
   StateLayout layout_;
   std::shared_ptr<PagePool> pool_;  // before tree_, whose pages it outlives

@@ -130,7 +130,7 @@ TEST_P(PrefixCacheTest, stays_within_its_budget_and_thins_strides_first) {
   const auto run = [&](PrefixCache& cache, TestSequence& live, int64_t budget) {
     std::vector<int64_t> ends;
     for (int turn = 0; turn < 12; ++turn) {
-      feed(cache, live, 1100);
+      feed(cache, live, 1580);
       store(cache, live, 0, CheckpointKind::kBoundary);
       ends.push_back(live.n_tokens());
       EXPECT_LE(cache.used_bytes(), budget);
@@ -140,8 +140,8 @@ TEST_P(PrefixCacheTest, stays_within_its_budget_and_thins_strides_first) {
   PrefixCache unlimited = make();
   TestSequence same = sequence(1);
   run(unlimited, same, int64_t{1} << 30);
-  EXPECT_EQ(unlimited.stats().n_entries, 12 + 13200 / 256);
-  const int64_t budget = unlimited.used_bytes() * 7 / 10;
+  EXPECT_EQ(unlimited.stats().n_entries, 12 + 12 * 1580 / PrefixCache::kStrideTokens);
+  const int64_t budget = unlimited.used_bytes() * 85 / 100;
   unlimited.release(int64_t{1} << 40);
   PrefixCache cache = make(budget);
   TestSequence live = sequence(1);

@@ -4,6 +4,7 @@
 #include "cli/commands.h"
 #include "cli/conversation.h"
 #include "server/http.h"
+#include "server/http_metrics.h"
 #include "server/service.h"
 
 #include <CLI/CLI.hpp>
@@ -30,6 +31,7 @@ struct ServeArgs {
   std::string port_file;
   std::string api_keys;
   std::vector<std::string> names;
+  bool any_model = false;
   int64_t max_running = 64;
   int64_t max_requests = 2048;
   uint64_t state_memory = 0;  // 0: by the machine
@@ -73,7 +75,7 @@ EngineOptions engine_options_of(const ServeArgs& args, const Model& model, const
 ServiceOptions service_options_of(const ServeArgs& args, const ChatModel& chat) {
   ServiceOptions options;
   options.api.models = args.names;
-  options.api.any_model = args.names.empty();
+  options.api.any_model = args.any_model;
   if (args.names.empty()) {
     auto path = std::filesystem::absolute(args.model.path).lexically_normal();
     if (path.filename().empty()) path = path.parent_path();
@@ -83,6 +85,10 @@ ServiceOptions service_options_of(const ServeArgs& args, const ChatModel& chat) 
   options.api.effort = args.think.effort;
   options.api.vocab_size = static_cast<int32_t>(chat.model().config().vocab_size);
   options.variant = chat.chat_options().variant;
+  options.model = chat.model().state_layout().fingerprint;
+  if (!args.cache_dir.empty()) {
+    options.replay_file = std::filesystem::path(args.cache_dir) / "replies";
+  }
   options.max_tokens = args.max_tokens;
   options.time_limit = std::chrono::seconds(args.time_limit_s);
   std::random_device random;
@@ -145,7 +151,7 @@ void serve(const ServeArgs& args) {
   HttpServer server(http, [&](HttpRequest request, std::shared_ptr<Responder> responder) {
     service.handle(std::move(request), std::move(responder));
   });
-  register_http_metrics(metrics, [&] { return server.counters(); });
+  add_http_metrics(metrics, server);
   register_process_metrics(metrics);
   server.run_every(std::chrono::seconds(1), [&] {
     if (keys) keys->reload_if_changed();
@@ -182,7 +188,7 @@ void add_network_options(CLI::App& command, ServeArgs& args) {
                      "File of API keys; without it everyone who reaches the server may use it");
   command.add_option("--tls-cert", args.http.tls_certificate, "Certificate chain, PEM");
   command.add_option("--tls-key", args.http.tls_key, "Its private key, PEM");
-  command.add_option("--cors", args.http.cors_origins,
+  command.add_option("--cors-origin", args.http.cors_origins,
                      "Origin whose pages may use the server, or *; repeatable");
   command.add_option("--allow-host", args.http.allowed_hosts,
                      "Name by which requests may call the server; repeatable");
@@ -195,7 +201,10 @@ void add_network_options(CLI::App& command, ServeArgs& args) {
 }
 
 void add_engine_options(CLI::App& command, ServeArgs& args) {
-  command.add_option("--name", args.names, "Name of the model for clients; repeatable");
+  command.add_option("--name", args.names,
+                     "Name of the model for clients; repeatable; default: that of the folder");
+  command.add_flag("--any-model", args.any_model,
+                   "Answer requests for models of any name; otherwise they get 404");
   command.add_option("--parallel", args.max_running, "Sequences that are computed at once")
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();

@@ -14,9 +14,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// Prompts are computed in pieces that end at multiples of this, where a checkpoint is kept: what is
-// computed again behind a change is less.
-constexpr int64_t kStride = 512;
+// Prompts are computed in pieces that end at multiples of this, where a state is kept.
+constexpr int64_t kStride = PrefixCache::kStrideTokens;
 
 // A checkpoint at the end of a message costs a step of its own; nearer ones than this do not pay.
 constexpr int64_t kMinPiece = 128;
@@ -197,6 +196,7 @@ void Engine::step() {
     ++counts_.n_steps;
     counts_.step_s += seconds_between(begin, Clock::now());
   }
+  make_room(0);  // for what the cache has taken
   publish();
 }
 
@@ -254,16 +254,15 @@ void Engine::start_waiting() {
 bool Engine::start(SequenceId id) {
   Live& live = *live_.at(id);
   const Sequence& sequence = live.sequence;
+  const uint64_t salt = sequence.request().salt;
+  const int64_t ring = spare_states_.empty() ? ring_bytes_ : 0;
+  const PrefixLookup known = cache_.find(sequence.tokens(), salt);
+  const int64_t n_shared = known.n_from_disk > 0 ? 0 : known.n_tokens;
+  if (!make_room(ring + bytes_for(sequence.n_tokens()) - bytes_for(n_shared))) return false;
   if (spare_states_.empty()) {
-    if (!make_room(ring_bytes_)) return false;
     spare_states_.push_back(std::make_unique<SequenceState>(model_.state_layout(), pool_));
   }
-  SequenceState& state = *spare_states_.back();
-  const PrefixLookup found = cache_.restore(sequence.tokens(), sequence.request().salt, state);
-  if (!make_room(bytes_for(sequence.n_tokens()) - bytes_for(found.n_tokens))) {
-    state.clear();
-    return false;
-  }
+  const PrefixLookup found = cache_.restore(sequence.tokens(), salt, *spare_states_.back());
   live.state = std::move(spare_states_.back());
   spare_states_.pop_back();
   scheduler_.start(id, live.n_pending());

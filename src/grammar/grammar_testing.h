@@ -5,10 +5,12 @@
 #include "grammar/token_trie.h"
 #include "text/tokenizer.h"
 
+#include <algorithm>
 #include <memory>
 #include <random>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace dsv4 {
 
@@ -52,8 +54,27 @@ inline std::vector<int32_t> allowed_ids(const std::vector<uint64_t>& mask) {
   return ids;
 }
 
-// A reply of random allowed tokens, as a model at a high temperature would write it. After `patience`
-// tokens, those that lead to the end sooner are preferred.
+// Of the allowed tokens of one byte, and so of all allowed bytes, one that leads to the end
+// soonest.
+inline int32_t nearest_to_end(const GrammarConstraint& constraint, const TokenTrie& trie,
+                              const std::vector<int32_t>& ids, std::mt19937_64& rng) {
+  int32_t best = ids.front();
+  uint64_t least = kUnbounded;
+  const size_t offset = rng() % ids.size();  // among equals, not always the same
+  for (size_t i = 0; i < ids.size(); ++i) {
+    const int32_t id = ids[(i + offset) % ids.size()];
+    if (trie.bytes(id).size() != 1) continue;
+    const auto copy = constraint.clone();
+    copy->accept(id);
+    const uint64_t n = static_cast<GrammarConstraint&>(*copy).bytes_to_end();
+    if (n < least) best = id;
+    least = std::min(least, n);
+  }
+  return best;
+}
+
+// A reply of random allowed tokens, as a model at a high temperature would write it. After
+// `patience` tokens, those that lead to the end sooner are preferred.
 struct RandomReply {
   std::string text;
   bool ended = false;  // by the end of the sentence
@@ -68,18 +89,7 @@ inline RandomReply random_reply(GrammarConstraint& constraint, const TokenTrie& 
     const std::vector<int32_t> ids = allowed_ids(mask);
     if (ids.empty()) return reply;
     int32_t id = ids[rng() % ids.size()];
-    // Of some allowed tokens, the one behind which the end is nearest.
-    if (reply.n_tokens >= patience) {
-      uint64_t least = kUnbounded;
-      for (int i = 0; i < 24; ++i) {
-        const int32_t other = ids[rng() % ids.size()];
-        const auto copy = constraint.clone();
-        copy->accept(other);
-        const uint64_t n = static_cast<GrammarConstraint&>(*copy).bytes_to_end();
-        if (n < least) id = other;
-        least = std::min(least, n);
-      }
-    }
+    if (reply.n_tokens >= patience) id = nearest_to_end(constraint, trie, ids, rng);
     if ((mask[static_cast<size_t>(trie.eos_id()) / 64] >> (trie.eos_id() % 64) & 1) != 0 &&
         (reply.n_tokens >= patience || rng() % 4 == 0)) {
       id = trie.eos_id();

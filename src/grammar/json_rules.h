@@ -24,9 +24,9 @@ class JsonRules {
   GrammarBuilder& builder() { return builder_; }
   CharEncoder& encoder() { return encoder_; }
 
-  void add_space(StateId from, StateId to);   // as above
+  void add_space(StateId from, StateId to);  // as above
   StateId add_space(StateId from);
-  StateId add_colon(StateId from);            // with the space behind it
+  StateId add_colon(StateId from);  // with the space behind it
   // A string of that many characters, with its quotes.
   void add_string(StateId from, uint32_t min, uint32_t max, StateId to);
   // An array that begins with the items `first`, as far as it is long enough, and goes on with

@@ -30,11 +30,7 @@ class MagnitudeWriter {
  public:
   MagnitudeWriter(GrammarBuilder& builder, const Magnitudes& range, uint32_t multiple_of,
                   Fraction fraction, StateId to)
-      : builder_(builder),
-        range_(range),
-        multiple_of_(multiple_of),
-        fraction_(fraction),
-        to_(to) {}
+      : builder_(builder), range_(range), multiple_of_(multiple_of), fraction_(fraction), to_(to) {}
 
   void add(StateId from) {
     const size_t n_low = range_.low.value.whole.size();
@@ -71,7 +67,8 @@ class MagnitudeWriter {
     if (place.in_fraction ? place.n_digits == 0 : place.n_digits < n_whole_) return false;
     if (place.remainder != 0) return false;
     // The number equals the bound if the rest of the bound is zero; else it is below the bound.
-    if (place.at_low && (range_.low.is_exclusive || !is_read(range_.low.value, place))) return false;
+    if (place.at_low && (range_.low.is_exclusive || !is_read(range_.low.value, place)))
+      return false;
     return !place.at_high || !range_.high->is_exclusive || !is_read(range_.high->value, place);
   }
 

@@ -12,7 +12,7 @@
 
 namespace dsv4 {
 
-enum class ToolChoice {
+enum class CallRule {
   kAuto,      // text or calls
   kNone,      // no calls
   kRequired,  // calls
@@ -30,16 +30,16 @@ struct ReplyRules {
   std::string schema_where = {};
 
   std::vector<ReplyTool> tools = {};  // those that the prompt declares
-  ToolChoice choice = ToolChoice::kAuto;
+  CallRule choice = CallRule::kAuto;
   std::string named_tool = {};  // of kNamed
   std::string choice_where = "tool_choice";
   ParallelCalls parallel = ParallelCalls::kYes;
 };
 
-// The grammar of a reply without its end of the sentence, or nullptr when any reply will do. Text that
-// may be anything stays so: reasoning, and content up to `<｜DSML｜`, with which a block begins.
-// Errors as compile_json_schema; Error(kInvalidInput) for a choice without the tool. Schemas are not
-// kept.
+// The grammar of a reply without its end of the sentence, or nullptr when any reply will do. Text
+// that may be anything stays so: reasoning, and content up to `<｜DSML｜`, with which a block
+// begins. Errors as compile_json_schema; Error(kInvalidInput) for a choice without the tool.
+// Schemas are not kept.
 std::shared_ptr<const Grammar> compile_reply(const ReplyRules& rules);
 
 }  // namespace dsv4

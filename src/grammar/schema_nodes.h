@@ -1,5 +1,5 @@
-// JSON schemas as they stand in a request: what they refer to, which keywords they may have, and the
-// alternatives that anyOf, oneOf, allOf and $ref come to.
+// JSON schemas as they stand in a request: what they refer to, which keywords they may have, and
+// the alternatives that anyOf, oneOf, allOf and $ref come to.
 #pragma once
 
 #include "text/json.h"
@@ -46,8 +46,8 @@ SchemaNode element(const SchemaNode& node, size_t i);
 std::optional<std::vector<const Json*>> listed_values(const SchemaNode& node);
 bool requires_property(const SchemaNode& node, std::string_view name);
 
-// Refuses keywords that are not enforced and values of the wrong type. Throws Error(kUnsupported) or
-// Error(kInvalidInput) with the path.
+// Refuses keywords that are not enforced and values of the wrong type. Throws Error(kUnsupported)
+// or Error(kInvalidInput) with the path.
 void check_keywords(const SchemaNode& node);
 
 class SchemaResolver {

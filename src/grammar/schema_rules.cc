@@ -158,9 +158,8 @@ bool SchemaRules::accepts(const Conjunction& schemas, const Json& value) {
       if (std::ranges::none_of(*listed, is_same)) return false;
     }
     const bool is_compound = value.is_array() || value.is_object();
-    for (const std::string_view key :
-         {"items", "prefixItems", "minItems", "maxItems", "properties", "required",
-          "additionalProperties", "patternProperties"}) {
+    for (const std::string_view key : {"items", "prefixItems", "minItems", "maxItems", "properties",
+                                       "required", "additionalProperties", "patternProperties"}) {
       if (!is_compound || node.json->find(key) == nullptr) continue;
       throw Error(ErrorCode::kUnsupported, node.path,
                   fmt::format("\"{}\" beside an enumeration of objects or arrays", key));

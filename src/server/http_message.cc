@@ -177,7 +177,7 @@ std::string response_head(int status, const HttpHeaders& headers, std::string_vi
 
 void append_chunk(std::string& out, std::string_view data) {
   if (data.empty()) return;
-  fmt::format_to(std::back_inserter(out), "{:x}\r\n", data.size());
+  out += fmt::format("{:x}\r\n", data.size());
   out += data;
   out += "\r\n";
 }

@@ -1,6 +1,7 @@
 #include "server/http_parser.h"
 
 #include <algorithm>
+#include <limits>
 
 #include <fmt/core.h>
 #include <boost/asio/buffer.hpp>
@@ -55,7 +56,7 @@ HttpProblem problem_of(error_code code, const HttpLimits& limits) {
 class RequestParser::Impl final : public http::basic_parser<true> {
  public:
   explicit Impl(const HttpLimits& limits) : limits_(limits) {
-    header_limit(static_cast<std::uint32_t>(limits.header_bytes));
+    header_limit(std::numeric_limits<std::uint32_t>::max());  // ours is checked in find_header_end
     body_limit(boost::none);  // until the headers are there, so that the problem can name the path
   }
 
@@ -69,7 +70,7 @@ class RequestParser::Impl final : public http::basic_parser<true> {
   bool header_reported_ = false;
 
  private:
-  bool has_room_for(const std::string& input);
+  Status find_header_end(const std::string& input);
   Status fail(HttpProblem problem);
   void check_header();
   void check_framing();
@@ -84,9 +85,11 @@ class RequestParser::Impl final : public http::basic_parser<true> {
   }
   void on_response_impl(int, string_view, int, error_code&) override {}
   void on_field_impl(http::field, string_view name, string_view value, error_code& error) override {
-    header_bytes_ += header_seen_ ? name.size() + value.size() : 0;
-    if (header_bytes_ > limits_.header_bytes) error = http::error::header_limit;
-    if (header_seen_) return;  // of a trailer: nobody asks for those
+    if (header_seen_) {  // of a trailer: nobody asks for those
+      trailer_bytes_ += name.size() + value.size();
+      if (trailer_bytes_ > limits_.header_bytes) error = http::error::header_limit;
+      return;
+    }
     if (request_.headers.size() >= limits_.max_headers) error = http::error::header_limit;
     request_.headers.push_back({std::string(name), std::string(value)});
   }
@@ -109,7 +112,9 @@ class RequestParser::Impl final : public http::basic_parser<true> {
   void on_finish_impl(error_code&) override {}
 
   const HttpLimits& limits_;
-  size_t header_bytes_ = 0;  // used so far
+  size_t searched_bytes_ = 0;  // of the input, where the headers do not end
+  size_t header_bytes_ = 0;    // with the empty line; 0 as long as that is not there
+  size_t trailer_bytes_ = 0;
 };
 
 RequestParser::Status RequestParser::Impl::fail(HttpProblem problem) {
@@ -119,37 +124,49 @@ RequestParser::Status RequestParser::Impl::fail(HttpProblem problem) {
   return Status::kProblem;
 }
 
-// Lines are kept in `input` until they are complete.
-bool RequestParser::Impl::has_room_for(const std::string& input) {
-  return (header_seen_ ? 0 : header_bytes_) + input.size() < limits_.header_bytes;
+// The headers are parsed when all of them are there: what is wrong with them then does not depend
+// on how they came.
+RequestParser::Status RequestParser::Impl::find_header_end(const std::string& input) {
+  constexpr std::string_view kEnd = "\r\n\r\n";
+  if (!input.empty() && !is_token(std::string_view(input).substr(0, 1))) {
+    return fail({400, "malformed_request", "this is not HTTP (or it is TLS, which is not set up)"});
+  }
+  const size_t end = input.find(kEnd, searched_bytes_);
+  if (end != std::string::npos) header_bytes_ = end + kEnd.size();
+  searched_bytes_ = input.size() - std::min(input.size(), kEnd.size() - 1);
+  const bool is_too_long = header_bytes_ == 0 ? input.size() >= limits_.header_bytes
+                                              : header_bytes_ > limits_.header_bytes;
+  if (is_too_long) return fail(problem_of(http::error::header_limit, limits_));
+  return header_bytes_ == 0 ? Status::kNeedMore : Status::kHeader;
 }
 
 RequestParser::Status RequestParser::Impl::advance(std::string& input) {
   if (failed_) return Status::kProblem;
-  size_t used = 0;
-  const auto remove_used = [&] { input.erase(0, used); };
-  while (!(header_seen_ && is_done())) {
-    if (header_seen_ && !header_reported_) break;
-    const size_t rest = input.size() - used;
-    if (rest < (header_seen_ && chunked() ? kShortestRest : 1)) break;
-    error_code error;
-    const size_t n = put({input.data() + used, rest}, error);
-    used += n;
-    if (!header_reported_) header_bytes_ += n;
-    if (error == http::error::need_more) break;
-    if (error) {
-      remove_used();
-      return fail(problem_of(error, limits_));
-    }
+  if (header_bytes_ == 0) {
+    const Status status = find_header_end(input);
+    if (status != Status::kHeader) return status;
   }
-  remove_used();
+  error_code error;
+  size_t used = 0;
+  while (!error && !is_done()) {
+    if (header_seen_ && !header_reported_) break;
+    const size_t rest = header_seen_ ? input.size() - used : header_bytes_ - used;
+    if (rest == 0 || (header_seen_ && chunked() && rest < kShortestRest)) break;
+    used += put({input.data() + used, rest}, error);
+  }
+  input.erase(0, used);
+  const bool is_short = error == http::error::need_more;
+  if ((error && !is_short) || !header_seen_) return fail(problem_of(error, limits_));
   if (header_seen_ && !header_reported_) {
     header_reported_ = true;
     check_header();
     return failed_ ? Status::kProblem : Status::kHeader;
   }
-  if (header_seen_ && is_done()) return Status::kComplete;
-  if (!has_room_for(input)) return fail(problem_of(http::error::header_limit, limits_));
+  if (is_done()) return Status::kComplete;
+  // Lines of a chunked body stay in the input until they are complete.
+  if (input.size() >= limits_.header_bytes) {
+    return fail(problem_of(http::error::header_limit, limits_));
+  }
   return Status::kNeedMore;
 }
 
@@ -168,9 +185,6 @@ const std::string* RequestParser::Impl::only(std::string_view name) {
 
 void RequestParser::Impl::check_header() {
   request_.keep_alive = keep_alive();
-  if (header_bytes_ > limits_.header_bytes) {
-    fail(problem_of(http::error::header_limit, limits_));
-  }
   set_target();
   if (!is_token(request_.method)) fail({400, "malformed_request", "the method is not a token"});
   check_framing();

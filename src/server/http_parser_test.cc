@@ -134,6 +134,17 @@ TEST(RequestParser, refuses_what_could_hide_a_request) {
   }
 }
 
+TEST(RequestParser, finds_at_once_that_a_peer_does_not_speak_http) {
+  const Parsed parsed = parse("\x16\x03\x01");
+  EXPECT_EQ(parsed.problem.status, 400);
+  EXPECT_NE(parsed.problem.message.find("TLS"), std::string::npos);
+  // What has no end yet is not judged, however it came.
+  for (const size_t size : {1, 100}) {
+    EXPECT_EQ(parse("GET / HTTP/1.1\r\nH/st: a\r\n", size).status, Status::kNeedMore);
+    EXPECT_EQ(parse("GET / HTTP/1.1\r\nH/st: a\r\n\r\n", size).problem.status, 400);
+  }
+}
+
 TEST(RequestParser, limits_headers_and_bodies_to_the_byte) {
   HttpLimits limits;
   limits.header_bytes = 200;

@@ -112,7 +112,8 @@ class ResponsesWriter : public ReplyWriter {
   Json usage_json() const {
     return Json()
         .set("input_tokens", usage_.n_prompt)
-        .set("input_tokens_details", Json().set("cached_tokens", usage_.n_cached))
+        .set("input_tokens_details",
+             Json().set("cached_tokens", usage_.n_cached).set("cache_write_tokens", 0))
         .set("output_tokens", usage_.n_completion)
         .set("output_tokens_details", Json().set("reasoning_tokens", usage_.n_reasoning))
         .set("total_tokens", usage_.n_prompt + usage_.n_completion);

@@ -100,10 +100,7 @@ void ReplySession::submit(std::vector<Request> requests) {
 
 // The responder keeps the session until nothing more can be sent.
 void ReplySession::arrange_end() {
-  call_.responder->on_disconnect([self = shared_from_this()] {
-    self->cancel();
-    self->service_.counts_.disconnected.add();
-  });
+  call_.responder->on_disconnect([self = shared_from_this()] { self->cancel(); });
   call_.responder->on_done([self = shared_from_this()](const ResponseEnd& end) {
     self->cancel();
     self->log(end);

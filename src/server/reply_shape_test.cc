@@ -293,7 +293,8 @@ std::string response_json(const std::string& status, const std::string& output,
 }
 
 const std::string kResponsesUsage =
-    R"({"input_tokens": 10, "input_tokens_details": {"cached_tokens": 4}, "output_tokens": 5, )"
+    R"({"input_tokens": 10, "input_tokens_details": {"cached_tokens": 4, )"
+    R"("cache_write_tokens": 0}, "output_tokens": 5, )"
     R"("output_tokens_details": {"reasoning_tokens": 2}, "total_tokens": 15})";
 
 TEST(ReplyShape, responses_body) {

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <iterator>
-#include <ranges>
 #include <utility>
 #include <vector>
 
@@ -71,8 +70,8 @@ std::optional<Json::Array> ResponseStore::conversation(const std::string& tenant
     if (chain.size() > entries_.size()) return std::nullopt;  // ids that were put in a circle
   }
   Json::Array messages;
-  for (const Entry* entry : chain | std::views::reverse) {
-    messages.insert(messages.end(), entry->messages.begin(), entry->messages.end());
+  for (auto entry = chain.rbegin(); entry != chain.rend(); ++entry) {
+    messages.insert(messages.end(), (*entry)->messages.begin(), (*entry)->messages.end());
   }
   return messages;
 }

@@ -7,6 +7,8 @@
 #include "server/openai_responses.h"
 #include "server/openapi.h"
 #include "server/page.h"
+#include "server/replay_file.h"
+#include "server/reply_constraint.h"
 #include "server/reply_session.h"
 #include "text/special_tokens.h"
 
@@ -24,6 +26,24 @@ constexpr int kRetryAfterS = 1;
 int64_t unix_ms() {
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   return std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
+}
+
+std::unique_ptr<const TokenTrie> make_trie(const Tokenizer& tokenizer, const Log& log) {
+  try {
+    return std::make_unique<const TokenTrie>(tokenizer);
+  } catch (const Error& error) {
+    log.warning("structured output is off", {{"reason", error.what()}});
+    return nullptr;
+  }
+}
+
+std::unique_ptr<ReplayStore> open_replays(const ServiceOptions& options, const Log& log) {
+  if (options.replay_file.empty()) {
+    return std::make_unique<ReplayStore>(options.replay_bytes, options.seed);
+  }
+  auto file = std::make_unique<ReplayFile>(options.replay_file, options.model, options.seed,
+                                           [&log](const std::string& line) { log.warning(line); });
+  return std::make_unique<ReplayStore>(options.replay_bytes, std::move(file));
 }
 
 // The last part of "/v1/responses/{id}".
@@ -77,9 +97,10 @@ Service::Service(Engine& engine, const Tokenizer& tokenizer, ServiceOptions opti
       keys_(keys),
       access_log_(access_log),
       counts_(metrics, engine),
-      replays_(options_.replay_bytes, options_.seed),
+      replays_(open_replays(options_, log)),
       responses_(options_.response_bytes),
-      prompts_(tokenizer, options_.variant, &replays_),
+      prompts_(tokenizer, options_.variant, replays_.get()),
+      trie_(make_trie(tokenizer, log)),
       started_(unix_ms() / 1000),
       workers_(options_.n_workers, options_.max_jobs) {}
 
@@ -315,6 +336,7 @@ Request Service::engine_request(const Call& call, const ApiRequest& asked, const
     request.thinking = {
         .tokens = *asked.thinking_budget, .end_id = *think_end, .closing = {*think_end}};
   }
+  request.constraint = reply_constraint(asked, prompt.mode, trie_);
   if (options_.time_limit.count() > 0) request.deadline = call.arrived + options_.time_limit;
   return request;
 }

@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "engine/engine.h"
+#include "grammar/token_trie.h"
 #include "server/access_log.h"
 #include "server/api_keys.h"
 #include "server/api_request.h"
@@ -21,6 +22,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -39,6 +41,8 @@ struct ServiceOptions {
   int n_workers = 2;                   // threads that read and encode requests
   size_t max_jobs = 1024;              // requests that wait for one
   size_t replay_bytes = size_t{64} << 20;
+  std::filesystem::path replay_file = {};  // where replies' tokens survive restarts; "": nowhere
+  uint64_t model = 0;                      // names the model that they are of
   size_t response_bytes = size_t{64} << 20;
   uint64_t seed = 0;  // of ids and of replies whose request has no seed
 };
@@ -121,10 +125,11 @@ class Service {
   ApiKeys* keys_;
   AccessLog* access_log_;
   ServiceMetrics counts_;
-  ReplayStore replays_;
+  std::unique_ptr<ReplayStore> replays_;
   ResponseStore responses_;
   PromptBuilder prompts_;
-  const int64_t started_;  // seconds since 1970
+  std::shared_ptr<const TokenTrie> trie_;  // null where the vocabulary has no use for one
+  const int64_t started_;                  // seconds since 1970
   std::atomic<uint64_t> n_replies_{0};
   std::atomic<bool> draining_{false};
   WorkQueue workers_;  // last: its jobs use all of the others

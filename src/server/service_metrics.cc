@@ -145,8 +145,6 @@ ServiceMetrics::ServiceMetrics(Metrics& metrics, const Engine& engine)
           metrics.histogram("dsv4_request_prompt_tokens", "Tokens of a prompt", kLengths)),
       reply_tokens(
           metrics.histogram("dsv4_request_generation_tokens", "Tokens of a reply", kLengths)),
-      disconnected(metrics.counter("dsv4_client_disconnects_total",
-                                   "Clients that left before their reply was complete")),
       replayed_messages(metrics.counter("dsv4_replayed_messages_total",
                                         "Messages of prompts whose sampled tokens were put back")),
       metrics_(metrics) {
@@ -176,38 +174,9 @@ void ServiceMetrics::count_tokens(std::string_view key_name, int64_t n_prompt, i
 
 void ServiceMetrics::count_status(std::string_view route, int status) {
   metrics_
-      .counter("dsv4_http_requests_total", "Requests by route and status",
-               {{"handler", std::string(route)}, {"status", std::to_string(status)}})
+      .counter("dsv4_responses_total", "Answers by route and status",
+               {{"route", std::string(route)}, {"status", std::to_string(status)}})
       .add();
-}
-
-void register_http_metrics(Metrics& metrics, std::function<HttpCounters()> counters) {
-  const auto gauge = [&](std::string_view name, std::string_view help,
-                         int64_t HttpCounters::*value) {
-    metrics.gauge_of(name, help, {},
-                     [counters, value] { return static_cast<double>(counters().*value); });
-  };
-  const auto counter = [&](std::string_view name, std::string_view help,
-                           int64_t HttpCounters::*value) {
-    metrics.counter_of(name, help, {},
-                       [counters, value] { return static_cast<double>(counters().*value); });
-  };
-  gauge("dsv4_http_connections_open", "Connections", &HttpCounters::connections_open);
-  gauge("dsv4_http_responses_running", "Requests not answered in full",
-        &HttpCounters::responses_running);
-  counter("dsv4_http_connections_total", "Connections accepted", &HttpCounters::connections_total);
-  counter("dsv4_http_connections_refused_total", "Connections over the limit",
-          &HttpCounters::connections_refused);
-  counter("dsv4_http_problems_total", "Requests refused before any route",
-          &HttpCounters::problems_total);
-  counter("dsv4_http_received_bytes_total", "Bytes from clients", &HttpCounters::bytes_in);
-  counter("dsv4_http_sent_bytes_total", "Bytes to clients", &HttpCounters::bytes_out);
-  for (size_t i = 0; i < kCutReasons; ++i) {
-    const auto reason = static_cast<CutReason>(i);
-    metrics.counter_of("dsv4_http_connections_cut_total", "Connections ended by the server",
-                       {{"reason", cut_reason_name(reason)}},
-                       [counters, reason] { return static_cast<double>(counters().cut(reason)); });
-  }
 }
 
 void register_process_metrics(Metrics& metrics) {

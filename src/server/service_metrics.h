@@ -2,10 +2,8 @@
 #pragma once
 
 #include "engine/engine.h"
-#include "server/http_options.h"
 #include "server/metrics.h"
 
-#include <functional>
 #include <string_view>
 
 namespace dsv4 {
@@ -22,7 +20,6 @@ class ServiceMetrics {
   Histogram& queue_s;          // from submission to the first step
   Histogram& prompt_tokens;    // of a request
   Histogram& reply_tokens;     // of a request
-  Counter& disconnected;       // clients that left before their reply was complete
   Counter& replayed_messages;  // of prompts, whose sampled tokens were put back
 
   // Of finished replies by reason, of requests by key, of errors by status.
@@ -34,8 +31,7 @@ class ServiceMetrics {
   Metrics& metrics_;
 };
 
-// What the HTTP server counts, and the process.
-void register_http_metrics(Metrics& metrics, std::function<HttpCounters()> counters);
+// What the system knows of the process.
 void register_process_metrics(Metrics& metrics);
 
 }  // namespace dsv4

@@ -21,8 +21,7 @@ def main():
     args = parser.parse_args()
     server = None
     if not args.url:
-        # With a name, a request for another model is an error.
-        server = harness.LocalServer(args.dsv4, args.model, with_keys=True, options=["--name", "mini"])
+        server = harness.LocalServer(args.dsv4, args.model, with_keys=True)
     n_failed = harness.run(harness.Target(args.url or server.url, args.key, args.model), args.only)
     if server:
         running = server.is_running()
