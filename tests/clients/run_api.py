@@ -24,7 +24,8 @@ def main():
     schemathesis = pathlib.Path(sys.executable).parent / "schemathesis"
     code = subprocess.run([schemathesis, "run", server.url + "/openapi.json", "--checks", CHECKS, "--max-examples", str(args.examples),
                            "--seed", str(args.seed), "--phases", "examples,coverage,fuzzing", "--request-timeout", "60",
-                           "--generation-database", "none", "--continue-on-failure", "--no-color"], check=False).returncode
+                           "--generation-database", "none", "--continue-on-failure", "--no-color"],
+                          check=False, cwd=server.work.name).returncode
     running = server.is_running()
     ended = server.stop()
     if not running or ended != 0:
