@@ -164,7 +164,10 @@ void serve(const ServeArgs& args) {
                      {"state_memory", engine.stats().state_bytes_limit}});
   signals.wait_for_end([&] {
     if (keys) keys->reload();
-    if (access_log) access_log->reopen();
+    if (!access_log) return;
+    if (const auto problem = access_log->reopen()) {
+      log.error("the access log goes on in the old file", {{"reason", *problem}});
+    }
   });
   log.info("ending: no new requests; running ones have time to end", {{"seconds", args.drain_s}});
   service.begin_drain();

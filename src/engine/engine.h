@@ -96,6 +96,7 @@ class Engine {
   };
 
   void check(const Request& request) const;
+  void check_ids(std::span<const int32_t> ids, const char* name) const;
   int64_t bytes_for(int64_t n_tokens) const;
 
   // Of the step thread.
@@ -105,9 +106,11 @@ class Engine {
   void accept(Ticket ticket);
   void drop_gone();
   int64_t bytes_in_use() const;
-  bool make_room(int64_t n_bytes);
+  int64_t bytes_to_come() const;
+  bool make_room(int64_t n_bytes, size_t n_spare);
   void start_waiting();
-  bool follows_another(const Live& live) const;
+  bool follows_another(SequenceId id);
+  bool start_or_end(SequenceId id);
   bool start(SequenceId id);
   void suspend(SequenceId id);
   const std::vector<Scheduler::Share>& plan_within_memory();
@@ -120,8 +123,10 @@ class Engine {
   void keep(const Live& live, CheckpointKind kind);
   void report_prompt(Live& live);
   void release_followers(Live& live);
+  void release_behind(Live& live);
   void release_state(Live& live);
   void finish(SequenceId id);
+  void close(EventStream& stream);
   void fail(const std::vector<Scheduler::Share>& shares, const std::string& error);
   void publish();
 

@@ -58,7 +58,8 @@ class Sampler {
  public:
   // The token for `position`. The draw depends on (seed, position) only, so that the same request
   // gives the same text whatever else runs. Equal logits: the lower id wins. `allowed`: bit i % 64
-  // of word i / 64 says whether token i may come; empty: all may.
+  // of word i / 64 says whether token i may come; empty: all may. Throws Error(kInvalidInput) where
+  // it lets none come.
   SampledToken sample(std::span<const float> logits, const SamplingParams& params,
                       const TokenCounts& counts, int64_t position,
                       std::span<const uint64_t> allowed = {});

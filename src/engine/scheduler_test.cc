@@ -71,6 +71,22 @@ TEST(Scheduler, computes_a_short_prompt_in_the_next_step_and_the_oldest_goes_on)
   EXPECT_EQ(plan_of(scheduler), (std::map<SequenceId, int64_t>{{1, 25}, {2, 60}, {3, 15}}));
 }
 
+TEST(Scheduler, goes_on_with_prompts_in_the_smallest_steps_too) {
+  for (const int64_t n_tokens : {1, 2, 3}) {
+    Scheduler scheduler({.max_running = 8, .max_batch_tokens = n_tokens});
+    for (SequenceId id = 1; id <= 4; ++id) {
+      scheduler.add(id, "", 0);
+      scheduler.start(id, 1);
+      scheduler.commit(id, 0, id == 4 ? 1000 : 1);
+    }
+    std::map<SequenceId, int64_t> served;
+    for (int step = 0; step < 40; ++step) {
+      for (const auto& [id, n] : plan_of(scheduler)) served[id] += n;
+    }
+    for (SequenceId id = 1; id <= 4; ++id) EXPECT_GE(served[id], 5) << id << " of " << n_tokens;
+  }
+}
+
 TEST(Scheduler, gives_tenants_equal_shares_whatever_they_ask_for) {
   Scheduler scheduler({.max_running = 8, .max_batch_tokens = 64});
   std::map<SequenceId, int64_t> pending;

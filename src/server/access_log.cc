@@ -54,11 +54,16 @@ void AccessLog::write(const AccessRecord& record) {
   static_cast<void>(!::write(fd_, line.data(), line.size()));
 }
 
-void AccessLog::reopen() {
-  if (file_ == "-") return;
-  const int fd = open_file();
-  const std::lock_guard lock(mutex_);
-  ::close(std::exchange(fd_, fd));
+std::optional<std::string> AccessLog::reopen() {
+  if (file_ == "-") return std::nullopt;
+  try {
+    const int fd = open_file();
+    const std::lock_guard lock(mutex_);
+    ::close(std::exchange(fd_, fd));
+    return std::nullopt;
+  } catch (const Error& error) {
+    return error.what();
+  }
 }
 
 }  // namespace dsv4

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <mutex>
+#include <optional>
 #include <string>
 
 namespace dsv4 {
@@ -39,9 +40,9 @@ class AccessLog {
   AccessLog& operator=(const AccessLog&) = delete;
 
   void write(const AccessRecord& record);
-  // Opens the file anew, after it has been renamed. The old one stays in use if that fails, with
-  // Error(kIo).
-  void reopen();
+  // Opens the file anew, after it has been renamed. Where that fails the old one stays in use, and
+  // what is wrong is returned.
+  std::optional<std::string> reopen();
 
  private:
   int open_file() const;
