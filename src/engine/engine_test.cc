@@ -28,11 +28,17 @@ TEST_F(EngineTest, gives_each_of_many_what_it_would_get_alone) {
 
 TEST_F(EngineTest, gives_the_same_when_memory_is_short_and_states_are_taken_away) {
   std::vector<Request> requests;
-  for (uint64_t i = 0; i < 8; ++i) requests.push_back(request(i, 200, 150));
+  for (uint64_t i = 0; i < 8; ++i) {
+    requests.push_back(request(i, 200, 150));
+    if (i % 2 == 0) continue;
+    requests.back().stop_ids.clear();
+    requests.back().stop_strings.clear();
+  }
   std::vector<Outcome> expected;
   for (const Request& r : requests) expected.push_back(alone(r));
   EngineOptions tight = options();
-  const int64_t one = state_bytes(model_.state_layout(), 350).total();
+  // Three begin; behind token 256 each needs more pages.
+  const int64_t one = state_bytes(model_.state_layout(), 250).total();
   tight.state_bytes = one * 3;
   tight.cache.budget_bytes = one;
   Engine engine(model_, tokenizer_, tight);
@@ -43,6 +49,7 @@ TEST_F(EngineTest, gives_the_same_when_memory_is_short_and_states_are_taken_away
   }
   engine.stop();
   EXPECT_LE(engine.stats().state_bytes, tight.state_bytes);
+  EXPECT_GT(engine.stats().n_preempted, 0);
 }
 
 TEST_F(EngineTest, reuses_the_conversation_up_to_where_it_changed) {

@@ -48,6 +48,22 @@ TEST(Scheduler, starts_nobody_when_all_places_are_taken) {
   EXPECT_EQ(scheduler.next_waiting(), 2u);
 }
 
+TEST(Scheduler, starts_nobody_who_is_held) {
+  Scheduler scheduler({.max_running = 8, .max_batch_tokens = 100});
+  scheduler.add(1, "a", 0);
+  scheduler.add(2, "a", 0);
+  scheduler.hold(1);
+  EXPECT_EQ(scheduler.n_waiting(), 2);
+  EXPECT_EQ(scheduler.next_waiting(), 2u);
+  scheduler.remove(2);
+  EXPECT_EQ(scheduler.next_waiting(), 0u);
+  scheduler.release(1);
+  EXPECT_EQ(scheduler.next_waiting(), 1u);
+  scheduler.hold(1);
+  scheduler.remove(1);
+  EXPECT_EQ(scheduler.n_waiting(), 0);
+}
+
 TEST(Scheduler, lets_replies_go_on_beside_a_long_prompt) {
   Scheduler scheduler({.max_running = 8, .max_batch_tokens = 100});
   for (SequenceId id = 1; id <= 3; ++id) {
