@@ -177,10 +177,11 @@ void Engine::run() {
 bool Engine::wait_for_work() {
   std::unique_lock lock(mutex_);
   work_.wait(lock, [&] { return joining_ || !queue_.empty() || !live_.empty(); });
-  std::deque<Ticket> tickets = std::exchange(queue_, {});
+  std::swap(tickets_, queue_);
   const bool goes_on = !joining_;
   lock.unlock();
-  for (Ticket& ticket : tickets) accept(std::move(ticket));
+  for (Ticket& ticket : tickets_) accept(std::move(ticket));
+  tickets_.clear();
   return goes_on;
 }
 

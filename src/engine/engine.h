@@ -13,7 +13,6 @@
 
 #include <atomic>
 #include <condition_variable>
-#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -136,7 +135,7 @@ class Engine {
 
   mutable std::mutex mutex_;  // of the next five
   std::condition_variable work_;
-  std::deque<Ticket> queue_;
+  std::vector<Ticket> queue_;
   int64_t n_present_ = 0;  // requests that have not ended
   EngineStats stats_;
   bool joining_ = false;
@@ -151,6 +150,7 @@ class Engine {
   std::vector<std::unique_ptr<SequenceState>> spare_states_;
   std::vector<std::pair<SequenceId, EndReason>> gone_;
   std::vector<SequenceId> passed_;
+  std::vector<Ticket> tickets_;
   SequenceId last_id_ = 0;
   Batch batch_;
   Tensor<float, 3> last_streams_;  // [rows, hc, d] of last tokens

@@ -71,9 +71,7 @@ int32_t first_of(std::span<const uint64_t> allowed, size_t n_tokens) {
 
 void apply_penalties(const SamplingParams& params, const TokenCounts& counts,
                      std::vector<float>& logits) {
-  const bool any = params.repetition_penalty != 1 || params.presence_penalty != 0 ||
-                   params.frequency_penalty != 0;
-  if (!any) return;
+  if (!params.has_penalties()) return;
   for (const auto& [id, count] : counts.counts()) {
     float& logit = logits[static_cast<size_t>(id)];
     logit = logit > 0 ? logit / params.repetition_penalty : logit * params.repetition_penalty;

@@ -22,6 +22,10 @@ struct SamplingParams {
   uint64_t seed = 0;
   int64_t n_logprobs = 0;  // most probable tokens to report; -1: not even the token's own
 
+  // Whether it matters which tokens were there before.
+  bool has_penalties() const {
+    return repetition_penalty != 1 || presence_penalty != 0 || frequency_penalty != 0;
+  }
   // Throws Error(kInvalidInput) naming the parameter that is out of its range.
   void validate() const;
 };

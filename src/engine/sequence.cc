@@ -87,7 +87,7 @@ void Sequence::close_reasoning() {
 void Sequence::add(SampledToken token) {
   const int32_t id = token.id;
   tokens_.push_back(id);
-  counts_.add_reply(id);
+  if (sampling_.has_penalties()) counts_.add_reply(id);
   if (constraint_) constraint_->accept(id);
   must_answer_ = false;
   if (thinking_ == Thinking::kOpen) {
