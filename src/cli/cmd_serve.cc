@@ -23,6 +23,8 @@
 namespace dsv4::cli {
 namespace {
 
+constexpr int64_t kMaxSeconds = 100'000'000;  // some years
+
 struct ServeArgs {
   ModelArgs model;
   SamplingArgs sampling;
@@ -237,7 +239,7 @@ void add_engine_options(CLI::App& command, ServeArgs& args) {
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   command.add_option("--time-limit", args.time_limit_s, "Seconds that a request may take; 0: any")
-      ->check(CLI::NonNegativeNumber)
+      ->check(CLI::Range(int64_t{0}, kMaxSeconds))
       ->capture_default_str();
 }
 
@@ -250,7 +252,7 @@ void add_serve(CLI::App& app) {
   add_network_options(*command, *args);
   add_engine_options(*command, *args);
   command->add_option("--drain", args->drain_s, "Seconds that running requests get at the end")
-      ->check(CLI::NonNegativeNumber)
+      ->check(CLI::Range(int64_t{0}, kMaxSeconds))
       ->capture_default_str();
   command->add_option("--access-log", args->access_log, "File for a line per request, or -");
   command->add_option("--log-format", args->log_format, "text or json, of both logs")

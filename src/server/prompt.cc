@@ -136,6 +136,7 @@ Prompt PromptBuilder::chat(const ApiRequest& request, uint64_t salt) const {
   const ChatOptions options = chat_options_of(request, variant_);
   const std::vector<PromptPiece> pieces = encode_chat_pieces(messages, options);
 
+  Prompt prompt;
   // By message of the encoder, which may have one more in front.
   std::vector<std::optional<Replay>> replays(messages.size());
   if (replays_ != nullptr) {
@@ -146,13 +147,13 @@ Prompt PromptBuilder::chat(const ApiRequest& request, uint64_t salt) const {
       const bool is_reply = message.at("role", "messages") == Json("assistant");
       // The last one may still be open.
       if (is_reply && i + 1 < request.messages.size()) {
-        replays[i + n_before] = replays_->find(conversation.keys_of(message));
+        replays[i + n_before] = find(conversation.keys_of(message));
       }
       conversation.add(message);
     }
+    prompt.conversation = conversation;
   }
 
-  Prompt prompt;
   TokenList tokens(tokenizer_);
   for (const PromptPiece& piece : pieces) {
     const bool is_reply = piece.kind != PromptPiece::Kind::kOther;
@@ -180,6 +181,18 @@ Prompt PromptBuilder::raw(const RawPrompt& prompt) const {
   return {tokenizer_.encode(std::get<std::string>(prompt), ParseSpecial::kYes)};
 }
 
+// A file of replies may say what it likes; tokens that there are not would make the prompt invalid.
+std::optional<Replay> PromptBuilder::find(const std::vector<ReplayKey>& keys) const {
+  std::optional<Replay> replay = replays_->find(keys);
+  if (!replay) return replay;
+  const auto exist = [&](const std::vector<int32_t>& ids) {
+    return std::ranges::all_of(ids,
+                               [&](int32_t id) { return id >= 0 && id < tokenizer_.vocab_size(); });
+  };
+  if (!exist(replay->reasoning_ids) || !exist(replay->reply_ids)) return std::nullopt;
+  return replay;
+}
+
 std::optional<Replay> PromptBuilder::replay_of(std::span<const int32_t> ids,
                                                ThinkingMode mode) const {
   Replay replay;
@@ -204,15 +217,14 @@ std::optional<Replay> PromptBuilder::replay_of(std::span<const int32_t> ids,
   return replay;
 }
 
-void PromptBuilder::remember(const ApiRequest& request, uint64_t salt, const Json& message,
+void PromptBuilder::remember(const ApiRequest& request, const Prompt& prompt, const Json& message,
                              std::span<const int32_t> ids, const ReplyEnd& end) const {
-  if (replays_ == nullptr || end.stop_string || request.is_prefill()) return;
+  if (replays_ == nullptr || !prompt.conversation || end.stop_string || request.is_prefill())
+    return;
   const ChatOptions options = chat_options_of(request, variant_);
   std::optional<Replay> replay = replay_of(ids, options.thinking_mode);
   if (!replay) return;
-  ReplayStore::Conversation conversation = replays_->conversation(salt);
-  for (const Json& before : request.messages) conversation.add(before);
-  replays_->remember(conversation.keys_of(message), std::move(*replay));
+  replays_->remember(prompt.conversation->keys_of(message), std::move(*replay));
 }
 
 }  // namespace dsv4

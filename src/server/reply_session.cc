@@ -52,12 +52,11 @@ std::optional<ApiError> error_of(const Reply& reply) {
 }  // namespace
 
 ReplySession::ReplySession(Service& service, Call call, ApiRequest request,
-                           std::vector<Prompt> prompts, uint64_t salt)
+                           std::vector<Prompt> prompts)
     : service_(service),
       call_(std::move(call)),
       request_(std::move(request)),
-      prompts_(std::move(prompts)),
-      salt_(salt) {
+      prompts_(std::move(prompts)) {
   ReplyContext context{.tokenizer = &service.tokenizer_,
                        .ids = IdMaker(service.draw()),
                        .created = call_.record.unix_ms / 1000,
@@ -190,7 +189,8 @@ void ReplySession::end_choice(Choice& choice, size_t index, const std::string& s
   writer_->end(index, end, out_);
   service_.counts_.count_end(finish_reason_name(end.reason));
   if (request_.api == ApiKind::kCompletions) return;
-  service_.prompts_.remember(request_, salt_, writer_->message(index), choice.reply.ids(), end);
+  service_.prompts_.remember(request_, prompts_.front(), writer_->message(index),
+                             choice.reply.ids(), end);
 }
 
 void ReplySession::measure_token() {

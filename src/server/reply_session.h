@@ -21,8 +21,7 @@ namespace dsv4 {
 // submit() is called by a worker, all else happens on the I/O thread.
 class ReplySession : public std::enable_shared_from_this<ReplySession> {
  public:
-  ReplySession(Service& service, Call call, ApiRequest request, std::vector<Prompt> prompts,
-               uint64_t salt);
+  ReplySession(Service& service, Call call, ApiRequest request, std::vector<Prompt> prompts);
 
   // Hands one engine request for each prompt over. A refusal is answered.
   void submit(std::vector<Request> requests);
@@ -59,7 +58,6 @@ class ReplySession : public std::enable_shared_from_this<ReplySession> {
   Call call_;
   ApiRequest request_;
   std::vector<Prompt> prompts_;
-  uint64_t salt_;
   std::unique_ptr<ReplyWriter> writer_;
   std::mutex mutex_;  // of the next two until submitted_, and for cancel()
   std::vector<Source> sources_;

@@ -367,7 +367,7 @@ void Service::reply(Call call) {
     requests.push_back(engine_request(call, asked, prompt, salt));
   }
   call.http.body.clear();
-  std::make_shared<ReplySession>(*this, std::move(call), asked, std::move(prompts), salt)
+  std::make_shared<ReplySession>(*this, std::move(call), asked, std::move(prompts))
       ->submit(std::move(requests));
 }
 
