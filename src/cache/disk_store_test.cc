@@ -282,6 +282,13 @@ TEST_F(DiskStoreTest, what_a_killed_process_leaves_is_no_danger) {
   EXPECT_EQ(restored(*disk, one), 100);
 }
 
+TEST_F(DiskStoreTest, nobody_else_reads_the_folder_that_it_makes) {
+  DiskStoreOptions nested = options();
+  nested.folder = folder_ / "a" / "cache";
+  const auto disk = open(nested);
+  EXPECT_EQ(fs::status(nested.folder).permissions(), fs::perms::owner_all);
+}
+
 TEST_F(DiskStoreTest, one_process_at_a_time_uses_a_folder) {
   const auto disk = open();
   try {
