@@ -477,6 +477,7 @@ void Engine::release_state(Live& live) {
   if (live.state == nullptr) return;
   live.state->clear();
   spare_states_.push_back(std::move(live.state));
+  cache_.keep_budget();  // pages that this state shared are the cache's alone now
 }
 
 // Of a sequence that has ended: keeps its state for a prompt that goes on from it.
