@@ -23,7 +23,8 @@ class Automaton::Closure {
   explicit Closure(Automaton& automaton) : automaton_(automaton) {}
 
   void add(const Item& item) {
-    // What would need a deeper stack than there may be is never entered; its caller has another way.
+    // What would need a deeper stack than there may be is never entered; its caller has another
+    // way.
     if (item.state != kBottom &&
         item.depth + automaton_.grammar_->state(item.state).height > Grammar::kMaxHeight) {
       return;
@@ -59,9 +60,7 @@ class Automaton::Closure {
  private:
   static constexpr size_t kLinear = 16;  // below, looking through is faster than hashing
 
-  static uint64_t hash(const Item& item) {
-    return mix(mix(item.state, item.depth), item.count);
-  }
+  static uint64_t hash(const Item& item) { return mix(mix(item.state, item.depth), item.count); }
 
   size_t find(const Item& item) const {
     if (items_.size() <= kLinear) {

@@ -20,8 +20,8 @@ enum class TextForm {
 };
 // Which spellings of a character in JSON are read.
 enum class Escapes {
-  kAll,      // also \/ and \uXXXX for any character
-  kNeeded,   // only what must be escaped, with the short escape
+  kAll,     // also \/ and \uXXXX for any character
+  kNeeded,  // only what must be escaped, with the short escape
 };
 
 // The words that must not stand in free text, because they would end it for who reads the reply.

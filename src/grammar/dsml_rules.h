@@ -28,9 +28,10 @@ class DsmlRules {
  public:
   explicit DsmlRules(JsonRules& json) : json_(json) {}
 
-  // What follows `<｜DSML｜` of a block's first tag, to the end of the block. Throws Error for schemas
-  // of strict tools as compile_json_schema does.
-  void add_block(StateId from, std::span<const ReplyTool> tools, ParallelCalls parallel, StateId to);
+  // What follows `<｜DSML｜` of a block's first tag, to the end of the block. Throws Error for
+  // schemas of strict tools as compile_json_schema does.
+  void add_block(StateId from, std::span<const ReplyTool> tools, ParallelCalls parallel,
+                 StateId to);
 
  private:
   void add_call(StateId from, const ReplyTool& tool, StateId to);

@@ -51,7 +51,7 @@ class Grammar {
     bool is_counted = false;
     uint32_t min = 0;
     uint32_t max = kUnbounded;
-    uint32_t height = kUnbounded;  // stack that the end of the rule needs at least
+    uint32_t height = kUnbounded;   // stack that the end of the rule needs at least
     uint32_t n_bytes = kUnbounded;  // about how many bytes the end of the rule needs at least
   };
 
@@ -97,7 +97,8 @@ class GrammarBuilder {
   // Any added token that is no Mark leads to `to`.
   void take_added(StateId from, StateId to);
 
-  // The bytes of `text`; the word ｜DSML｜ in it may also be the token. Returns the state behind it.
+  // The bytes of `text`; the word ｜DSML｜ in it may also be the token. Returns the state behind
+  // it.
   StateId add_text(StateId from, std::string_view text);
   void add_text(StateId from, std::string_view text, StateId to);
 

@@ -70,8 +70,8 @@ const GrammarConstraint::Mask& GrammarConstraint::mask_of(Automaton::Config conf
   Mask mask;
   compute(place, mask);
   if (masks_.size() >= kMaxMasks) {
-    masks_.erase(std::ranges::min_element(
-        masks_, {}, [](const auto& entry) { return entry.second.last_use; }));
+    masks_.erase(std::ranges::min_element(masks_, {},
+                                          [](const auto& entry) { return entry.second.last_use; }));
   }
   mask.last_use = ++n_uses_;
   // Named anew: the walk may have made the automaton forget, and give new numbers.

@@ -14,13 +14,14 @@ namespace {
 
 std::vector<std::shared_ptr<const Grammar>> grammars() {
   std::vector<std::shared_ptr<const Grammar>> out = {compile_json_object()};
-  for (const char* text :
-       {R"({"type":"array","items":{"type":"string","minLength":2,"maxLength":70},"maxItems":9})",
-        R"({"type":"object","properties":{"a":{"type":"number","minimum":-2.5},"b":{"enum":["x","é"]},
+  for (
+      const char* text :
+      {R"({"type":"array","items":{"type":"string","minLength":2,"maxLength":70},"maxItems":9})",
+       R"({"type":"object","properties":{"a":{"type":"number","minimum":-2.5},"b":{"enum":["x","é"]},
             "c":{"type":"string","pattern":"^[a-z日]+$"}}})",
-        R"({"anyOf":[{"type":"array","items":{"$ref":"#"}},{"type":"integer","maximum":77},
+       R"({"anyOf":[{"type":"array","items":{"$ref":"#"}},{"type":"integer","maximum":77},
             {"type":"array","items":{"$ref":"#"},"maxItems":2}]})",
-        R"({"type":"string","format":"date-time"})"}) {
+       R"({"type":"string","format":"date-time"})"}) {
     out.push_back(compile_json_schema(Json::parse(text, "schema"), "schema"));
   }
   const Json parameters = Json::parse(

@@ -54,7 +54,8 @@ inline std::vector<int32_t> allowed_ids(const std::vector<uint64_t>& mask) {
   return ids;
 }
 
-// Of the allowed tokens of one byte, and so of all allowed bytes, one that leads to the end soonest.
+// Of the allowed tokens of one byte, and so of all allowed bytes, one that leads to the end
+// soonest.
 inline int32_t nearest_to_end(const GrammarConstraint& constraint, const TokenTrie& trie,
                               const std::vector<int32_t>& ids, std::mt19937_64& rng) {
   int32_t best = ids.front();
@@ -72,8 +73,8 @@ inline int32_t nearest_to_end(const GrammarConstraint& constraint, const TokenTr
   return best;
 }
 
-// A reply of random allowed tokens, as a model at a high temperature would write it. After `patience`
-// tokens, those that lead to the end sooner are preferred.
+// A reply of random allowed tokens, as a model at a high temperature would write it. After
+// `patience` tokens, those that lead to the end sooner are preferred.
 struct RandomReply {
   std::string text;
   bool ended = false;  // by the end of the sentence

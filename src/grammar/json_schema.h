@@ -12,9 +12,9 @@
 namespace dsv4 {
 
 // One JSON value without white space around it. Errors name the path in the request, which begins
-// with `where`: Error(kUnsupported) for keywords that are not enforced, Error(kInvalidInput) for what
-// is no schema or allows no value, Error(kOutOfRange) for a schema above the limits. `schema` is
-// not kept.
+// with `where`: Error(kUnsupported) for keywords that are not enforced, Error(kInvalidInput) for
+// what is no schema or allows no value, Error(kOutOfRange) for a schema above the limits. `schema`
+// is not kept.
 std::shared_ptr<const Grammar> compile_json_schema(const Json& schema, std::string_view where,
                                                    Undeclared undeclared = Undeclared::kAllowed);
 

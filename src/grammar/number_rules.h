@@ -13,7 +13,7 @@ namespace dsv4 {
 // A decimal number as written: sign, digits before and behind the point.
 struct Decimal {
   bool is_negative = false;
-  std::string whole = "0";  // without leading zeros
+  std::string whole = "0";    // without leading zeros
   std::string fraction = "";  // without trailing zeros
   bool is_zero() const { return whole == "0" && fraction.empty(); }
 };

@@ -2,8 +2,8 @@
 //
 // Understood: literals, `.`, classes, \d \w \s and their opposites, \p{L} \p{N} \p{M}, escapes
 // (\n \t \r \f \v \0 \cX \xHH \uHHHH \u{H}), groups (also named), alternation, ^ and $, and the
-// quantifiers * + ? {m} {m,} {m,n}, also lazy. Refused: look-around, references to groups, \b, other
-// properties.
+// quantifiers * + ? {m} {m,} {m,n}, also lazy. Refused: look-around, references to groups, \b,
+// other properties.
 #pragma once
 
 #include "grammar/char_dfa.h"

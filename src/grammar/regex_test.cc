@@ -33,7 +33,8 @@ std::string random_pattern(std::mt19937_64& rng, int depth) {
     return std::string(list.begin()[rng() % list.size()]);
   };
   if (depth == 0 || rng() % 4 == 0) {
-    return pick({"a", "b", "c", ".", "[ab]", "[^a]", "\\d", "\\w", "1", "\\s", "[a-c1]", "\\.", " "});
+    return pick(
+        {"a", "b", "c", ".", "[ab]", "[^a]", "\\d", "\\w", "1", "\\s", "[a-c1]", "\\.", " "});
   }
   switch (rng() % 6) {
     case 0:
@@ -75,8 +76,8 @@ TEST(Regex, reads_characters_and_not_bytes) {
   EXPECT_TRUE(compile("^.{3}$").matches("日é😀"));
   EXPECT_FALSE(compile("^.{3}$").matches("日é"));
   EXPECT_TRUE(compile("^[😀-😂]$").matches("😁"));
-  EXPECT_TRUE(compile("^\\u{1F600}\\ud83d\\ude00\\x41\\cJ\\0$").matches(
-      std::string_view("😀😀A\n\0", 11)));
+  EXPECT_TRUE(
+      compile("^\\u{1F600}\\ud83d\\ude00\\x41\\cJ\\0$").matches(std::string_view("😀😀A\n\0", 11)));
   EXPECT_TRUE(compile("^\\p{L}\\P{L}\\p{N}$").matches("é-٣"));
   EXPECT_FALSE(compile("^.$").matches("\n"));
   EXPECT_TRUE(compile("^[^]$").matches("\n"));
@@ -94,8 +95,9 @@ TEST(Regex, refuses_what_it_does_not_understand) {
 }
 
 TEST(Regex, refuses_exponential_automata_in_bounded_time) {
-  for (const char* pattern : {"a.{60}$", "(a|b)*a(a|b){40}$", "((a{100}){100}){100}", "(x+x+)+{9}",
-                              "(.*a.*b.*c.*d.*e.*f.*g.*h.*i.*j.*k.*l){20}", "((((a?){50}){50}){50}){50}"}) {
+  for (const char* pattern :
+       {"a.{60}$", "(a|b)*a(a|b){40}$", "((a{100}){100}){100}", "(x+x+)+{9}",
+        "(.*a.*b.*c.*d.*e.*f.*g.*h.*i.*j.*k.*l){20}", "((((a?){50}){50}){50}){50}"}) {
     EXPECT_THROW(compile(pattern), Error) << pattern;
   }
   EXPECT_THROW(compile(std::string(100'000, '(')), Error);

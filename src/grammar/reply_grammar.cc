@@ -14,7 +14,8 @@ namespace {
 
 constexpr std::string_view kBlockBegin = "<｜DSML｜";
 
-// Whether the reply may end while it reasons, and may have other added tokens, as without a grammar.
+// Whether the reply may end while it reasons, and may have other added tokens, as without a
+// grammar.
 enum class Openness { kClosed, kOpen };
 
 // States of a text in which `word` is looked for: state i has read its first i bytes.
@@ -100,8 +101,8 @@ class ReplyBuilder {
     }
   }
 
-  // In the text of a reply that may call tools a block begins with `<｜DSML｜`; in one that may not,
-  // the word ｜DSML｜ does not come at all.
+  // In the text of a reply that may call tools a block begins with `<｜DSML｜`; in one that may
+  // not, the word ｜DSML｜ does not come at all.
   void add_text(StateId from) {
     const bool has_calls = rules_.choice == ToolChoice::kAuto;
     WordFinder text(builder_, has_calls ? kBlockBegin : kDsml);
@@ -159,9 +160,9 @@ class ReplyBuilder {
 }  // namespace
 
 std::shared_ptr<const Grammar> compile_reply(const ReplyRules& rules) {
-  const bool may_be_anything = rules.format == ReplyFormat::kText && rules.tools.empty() &&
-                               (rules.choice == ToolChoice::kAuto ||
-                                rules.choice == ToolChoice::kNone);
+  const bool may_be_anything =
+      rules.format == ReplyFormat::kText && rules.tools.empty() &&
+      (rules.choice == ToolChoice::kAuto || rules.choice == ToolChoice::kNone);
   if (may_be_anything) return nullptr;
   return ReplyBuilder(rules).build();
 }

@@ -36,10 +36,10 @@ struct ReplyRules {
   ParallelCalls parallel = ParallelCalls::kYes;
 };
 
-// The grammar of a reply without its end of the sentence, or nullptr when any reply will do. Text that
-// may be anything stays so: reasoning, and content up to `<｜DSML｜`, with which a block begins.
-// Errors as compile_json_schema; Error(kInvalidInput) for a choice without the tool. Schemas are not
-// kept.
+// The grammar of a reply without its end of the sentence, or nullptr when any reply will do. Text
+// that may be anything stays so: reasoning, and content up to `<｜DSML｜`, with which a block
+// begins. Errors as compile_json_schema; Error(kInvalidInput) for a choice without the tool.
+// Schemas are not kept.
 std::shared_ptr<const Grammar> compile_reply(const ReplyRules& rules);
 
 }  // namespace dsv4

@@ -56,17 +56,20 @@ TEST(ReplyGrammar, strict_calls_follow_their_schema) {
   EXPECT_TRUE(accepts(grammar, block(call("weather", kCity + "\n" + kUnit))));
   EXPECT_TRUE(accepts(grammar, block(call("now", ""))));
   EXPECT_TRUE(accepts(grammar, block(call("now", "") + "\n" + call("now", ""))));
-  EXPECT_TRUE(accepts(
-      grammar, block(call("weather", kCity + "\n" + parameter("days", "false", "3") + "\n" +
-                                         parameter("unit", "false", "null") + "\n" +
-                                         parameter("tags", "false", "[\"a\", \"b\"]")))));
-  EXPECT_FALSE(accepts(grammar, block(call("weather", kCity))));                // a missing one
+  EXPECT_TRUE(
+      accepts(grammar, block(call("weather", kCity + "\n" + parameter("days", "false", "3") + "\n" +
+                                                 parameter("unit", "false", "null") + "\n" +
+                                                 parameter("tags", "false", "[\"a\", \"b\"]")))));
+  EXPECT_FALSE(accepts(grammar, block(call("weather", kCity))));                 // a missing one
   EXPECT_FALSE(accepts(grammar, block(call("weather", kUnit + "\n" + kCity))));  // order
   EXPECT_FALSE(accepts(grammar, block(call("other", ""))));
-  EXPECT_FALSE(accepts(grammar, block(call("weather", parameter("city", "true", "") + "\n" + kUnit))));
-  EXPECT_FALSE(accepts(grammar, block(call("weather", kCity + "\n" + parameter("unit", "true", "K")))));
-  EXPECT_FALSE(accepts(grammar, block(call("weather", kCity + "\n" + parameter("days", "true", "3") +
-                                                          "\n" + kUnit))));
+  EXPECT_FALSE(
+      accepts(grammar, block(call("weather", parameter("city", "true", "") + "\n" + kUnit))));
+  EXPECT_FALSE(
+      accepts(grammar, block(call("weather", kCity + "\n" + parameter("unit", "true", "K")))));
+  EXPECT_FALSE(accepts(
+      grammar,
+      block(call("weather", kCity + "\n" + parameter("days", "true", "3") + "\n" + kUnit))));
   EXPECT_FALSE(accepts(grammar, "text" + block(call("now", ""))));
   EXPECT_FALSE(accepts(grammar, block("")));
   EXPECT_FALSE(accepts(grammar, ""));
@@ -119,7 +122,8 @@ TEST(ReplyGrammar, json_follows_the_reasoning) {
   rules.mode = ThinkingMode::kThinking;
   rules.format = ReplyFormat::kJsonSchema;
   const Json schema = Json::parse(R"({"type":"object","properties":{"a":{"type":"integer"}},
-      "required":["a"],"additionalProperties":false})", "schema");
+      "required":["a"],"additionalProperties":false})",
+                                  "schema");
   rules.schema = &schema;
   const auto grammar = compile_reply(rules);
   EXPECT_TRUE(accepts(grammar, "hm</thin</think>{\"a\": 1}"));
@@ -136,7 +140,8 @@ TEST(ReplyGrammar, added_tokens_are_allowed_only_where_they_mean_something) {
   const auto trie = mini_trie();
   const auto constraint_after = [&](const ReplyRules& rules, std::string_view text) {
     GrammarConstraint constraint(trie, compile_reply(rules));
-    for (const int32_t id : mini_tokenizer().encode(text, ParseSpecial::kYes)) constraint.accept(id);
+    for (const int32_t id : mini_tokenizer().encode(text, ParseSpecial::kYes))
+      constraint.accept(id);
     return constraint;
   };
   const auto allows = [&](GrammarConstraint constraint, std::optional<int32_t> id) {

@@ -12,30 +12,49 @@ namespace dsv4 {
 namespace {
 
 constexpr std::pair<std::string_view, KindSet> kTypes[] = {
-    {"null", kNullKind},      {"boolean", kBoolKind},   {"integer", kIntegerKind},
-    {"number", kNumberKinds}, {"string", kStringKind},  {"array", kArrayKind},
+    {"null", kNullKind},      {"boolean", kBoolKind},  {"integer", kIntegerKind},
+    {"number", kNumberKinds}, {"string", kStringKind}, {"array", kArrayKind},
     {"object", kObjectKind},
 };
 
 constexpr std::string_view kUnsupportedKeywords[] = {
-    "not",           "if",               "then",
-    "else",          "dependentSchemas", "dependentRequired",
-    "dependencies",  "propertyNames",    "contains",
-    "minContains",   "maxContains",      "unevaluatedItems",
-    "$dynamicRef",   "$recursiveRef",    "unevaluatedProperties",
-    "minProperties", "maxProperties",
+    "not",
+    "if",
+    "then",
+    "else",
+    "dependentSchemas",
+    "dependentRequired",
+    "dependencies",
+    "propertyNames",
+    "contains",
+    "minContains",
+    "maxContains",
+    "unevaluatedItems",
+    "$dynamicRef",
+    "$recursiveRef",
+    "unevaluatedProperties",
+    "minProperties",
+    "maxProperties",
 };
 
 // What a keyword says something about.
 constexpr std::pair<std::string_view, KindSet> kAbout[] = {
-    {"properties", kObjectKind},       {"required", kObjectKind},
-    {"patternProperties", kObjectKind}, {"additionalProperties", kObjectKind},
-    {"items", kArrayKind},             {"prefixItems", kArrayKind},
-    {"minItems", kArrayKind},          {"maxItems", kArrayKind},
-    {"pattern", kStringKind},          {"format", kStringKind},
-    {"minLength", kStringKind},        {"maxLength", kStringKind},
-    {"minimum", kNumberKinds},         {"maximum", kNumberKinds},
-    {"exclusiveMinimum", kNumberKinds}, {"exclusiveMaximum", kNumberKinds},
+    {"properties", kObjectKind},
+    {"required", kObjectKind},
+    {"patternProperties", kObjectKind},
+    {"additionalProperties", kObjectKind},
+    {"items", kArrayKind},
+    {"prefixItems", kArrayKind},
+    {"minItems", kArrayKind},
+    {"maxItems", kArrayKind},
+    {"pattern", kStringKind},
+    {"format", kStringKind},
+    {"minLength", kStringKind},
+    {"maxLength", kStringKind},
+    {"minimum", kNumberKinds},
+    {"maximum", kNumberKinds},
+    {"exclusiveMinimum", kNumberKinds},
+    {"exclusiveMaximum", kNumberKinds},
     {"multipleOf", kNumberKinds},
 };
 
@@ -72,8 +91,8 @@ void check_objects(const SchemaNode& node) {
 // Whether `a` requires a property that `b` does not have.
 bool lacks_place(const SchemaNode& a, const SchemaNode& b) {
   const Json* additional = b.json->find("additionalProperties");
-  const bool is_closed = additional != nullptr && additional->kind() == Json::Kind::kBool &&
-                         !additional->as_bool("");
+  const bool is_closed =
+      additional != nullptr && additional->kind() == Json::Kind::kBool && !additional->as_bool("");
   const auto required = child(a, "required");
   if (!is_closed || !required || b.json->find("patternProperties") != nullptr) return false;
   for (const std::string_view key : {"allOf", "anyOf", "oneOf", "$ref"}) {
@@ -86,7 +105,8 @@ bool lacks_place(const SchemaNode& a, const SchemaNode& b) {
 }
 
 // Without what kinds_of guesses, and with 1 and 1.0 as one value.
-KindSet certain_kinds(const SchemaNode& node, const std::optional<std::vector<const Json*>>& values) {
+KindSet certain_kinds(const SchemaNode& node,
+                      const std::optional<std::vector<const Json*>>& values) {
   if (!values) return node.json->find("type") != nullptr ? kinds_of(node) : kAllKinds;
   KindSet set = 0;
   for (const Json* value : *values) set |= kind_of(*value);
@@ -180,7 +200,8 @@ void check_keywords(const SchemaNode& node) {
                   fmt::format("the keyword \"{}\" is not supported in structured output", key));
     }
   }
-  if (const auto unique = child(node, "uniqueItems"); unique && unique->json->as_bool(unique->path)) {
+  if (const auto unique = child(node, "uniqueItems");
+      unique && unique->json->as_bool(unique->path)) {
     throw Error(ErrorCode::kUnsupported, unique->path,
                 "the keyword \"uniqueItems\" is not supported in structured output");
   }
@@ -189,9 +210,17 @@ void check_keywords(const SchemaNode& node) {
   kinds_of(node);
 }
 
-void SchemaResolver::spend(const SchemaNode& node) {
-  if (++work_ > kMaxWork) {
-    throw Error(ErrorCode::kOutOfRange, node.path,
+// About the cost of a copy.
+size_t SchemaResolver::size_of(const Partial& partial) {
+  size_t size = 1 + partial.done.size();
+  for (const Pending& pending : partial.pending) size += 1 + pending.trail.size();
+  return size;
+}
+
+void SchemaResolver::spend(size_t work, const std::string& path) {
+  work_ += work;
+  if (work_ > kMaxWork) {
+    throw Error(ErrorCode::kOutOfRange, path,
                 "the schema has too many combinations of alternatives; use fewer anyOf and allOf");
   }
 }
@@ -201,9 +230,9 @@ SchemaNode SchemaResolver::target(const SchemaNode& node) const {
   const SchemaNode ref = *child(node, "$ref");
   const std::string& text = ref.json->as_string(ref.path);
   if (text != "#" && !text.starts_with("#/")) {
-    throw Error(ErrorCode::kUnsupported, ref.path,
-                fmt::format("only references within the schema (#/...) are supported, found \"{}\"",
-                            text));
+    throw Error(
+        ErrorCode::kUnsupported, ref.path,
+        fmt::format("only references within the schema (#/...) are supported, found \"{}\"", text));
   }
   SchemaNode at = root_;
   for (size_t begin = 1; begin < text.size();) {
@@ -253,7 +282,7 @@ void SchemaResolver::expand(Partial partial, std::vector<Partial>& open) {
   const Pending next = std::move(partial.pending.back());
   partial.pending.pop_back();
   const SchemaNode& node = next.node;
-  spend(node);
+  spend(1 + next.trail.size(), node.path);
   if (node.json->kind() == Json::Kind::kBool) {
     if (node.json->as_bool(node.path)) open.push_back(std::move(partial));
     return;
@@ -285,7 +314,7 @@ void SchemaResolver::expand(Partial partial, std::vector<Partial>& open) {
     std::vector<Partial> extended;
     for (const Partial& choice : choices) {
       for (size_t i = 0; i < branches.size(); ++i) {
-        spend(node);
+        spend(size_of(choice), node.path);
         extended.push_back(choice);
         extended.back().pending.push_back({element(*list, i), trail});
       }

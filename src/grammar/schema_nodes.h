@@ -1,5 +1,5 @@
-// JSON schemas as they stand in a request: what they refer to, which keywords they may have, and the
-// alternatives that anyOf, oneOf, allOf and $ref come to.
+// JSON schemas as they stand in a request: what they refer to, which keywords they may have, and
+// the alternatives that anyOf, oneOf, allOf and $ref come to.
 #pragma once
 
 #include "text/json.h"
@@ -46,8 +46,8 @@ SchemaNode element(const SchemaNode& node, size_t i);
 std::optional<std::vector<const Json*>> listed_values(const SchemaNode& node);
 bool requires_property(const SchemaNode& node, std::string_view name);
 
-// Refuses keywords that are not enforced and values of the wrong type. Throws Error(kUnsupported) or
-// Error(kInvalidInput) with the path.
+// Refuses keywords that are not enforced and values of the wrong type. Throws Error(kUnsupported)
+// or Error(kInvalidInput) with the path.
 void check_keywords(const SchemaNode& node);
 
 class SchemaResolver {
@@ -60,7 +60,7 @@ class SchemaResolver {
   std::vector<Conjunction> alternatives(const Conjunction& schemas);
 
   static constexpr size_t kMaxAlternatives = 500;  // of one value
-  static constexpr size_t kMaxWork = 200'000;      // schemas looked at
+  static constexpr size_t kMaxWork = 500'000;      // schemas looked at and copied
 
  private:
   struct Pending {
@@ -78,7 +78,8 @@ class SchemaResolver {
   void check_disjoint(const SchemaNode& node) const;
   // Of values whose kinds are in `context`. True only if it is certain.
   bool are_disjoint(const SchemaNode& a, const SchemaNode& b, KindSet context, int depth) const;
-  void spend(const SchemaNode& node);
+  static size_t size_of(const Partial& partial);
+  void spend(size_t work, const std::string& path);
 
   SchemaNode root_;
   std::set<const Json*> checked_;

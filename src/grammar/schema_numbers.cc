@@ -15,9 +15,9 @@ Decimal decimal_of(const SchemaNode& node) {
   if ((kind_of(*node.json) & kNumberKinds) == 0) node.json->as_double(node.path);  // throws
   const std::optional<Decimal> value = parse_decimal(node.json->print());
   if (value) return *value;
-  throw Error(ErrorCode::kUnsupported, node.path,
-              fmt::format("expected a bound of at most {} digits before and behind the point",
-                          kMaxDigits));
+  throw Error(
+      ErrorCode::kUnsupported, node.path,
+      fmt::format("expected a bound of at most {} digits before and behind the point", kMaxDigits));
 }
 
 void keep_stricter(std::optional<Bound>& bound, const Bound& other, int stricter) {
@@ -27,9 +27,9 @@ void keep_stricter(std::optional<Bound>& bound, const Bound& other, int stricter
 }
 
 uint32_t multiple_of(const SchemaNode& node) {
-  const double value =
-      node.json->kind() == Json::Kind::kDouble ? node.json->as_double(node.path)
-                                               : static_cast<double>(node.json->as_int(node.path));
+  const double value = node.json->kind() == Json::Kind::kDouble
+                           ? node.json->as_double(node.path)
+                           : static_cast<double>(node.json->as_int(node.path));
   if (value >= 1 && value <= kMaxMultiple && std::trunc(value) == value) {
     return static_cast<uint32_t>(value);
   }

@@ -1,5 +1,6 @@
-// Objects: which properties there may be, and their order. A property that may be left out is jumped
-// over, so that the automaton grows with the number of properties and not with their combinations.
+// Objects: which properties there may be, and their order. A property that may be left out is
+// jumped over, so that the automaton grows with the number of properties and not with their
+// combinations.
 #include "base/error.h"
 #include "grammar/schema_rules.h"
 
@@ -124,7 +125,8 @@ void SchemaRules::add_others(const Conjunction& schemas, ObjectShape& shape) {
     if (!patterns.empty() || !names.empty()) {
       const std::string& path = schemas.front().path;
       CharDfa dfa = CharDfa::any();
-      if (!names.empty()) dfa = dfa.subtract(CharDfa::of_strings(names, budget_, path), budget_, path);
+      if (!names.empty())
+        dfa = dfa.subtract(CharDfa::of_strings(names, budget_, path), budget_, path);
       for (size_t i = 0; i < patterns.size(); ++i) {
         dfa = (matching >> i & 1) != 0 ? dfa.intersect(*patterns[i].dfa, budget_, path)
                                        : dfa.subtract(*patterns[i].dfa, budget_, path);

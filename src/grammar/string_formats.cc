@@ -31,8 +31,7 @@ constexpr std::string_view kDuration =
     R"(}S))?|T(?:\d{1,9}H(?:\d{1,9}M(?:\d{1,9}S)?)?|\d{1,9}M(?:\d{1,9}S)?|\d{1,9}S))))"
     R"($)";
 
-constexpr std::string_view kUuid =
-    R"(^(?:[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})$)";
+constexpr std::string_view kUuid = R"(^(?:[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})$)";
 
 constexpr std::string_view kIpv4 =
     R"(^(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
@@ -78,16 +77,9 @@ constexpr std::string_view kUri =
     R"(9\-._~!$&'()*+,;=:@]|%[0-9A-Fa-f]{2})|[/?])*)?)$)";
 
 constexpr std::pair<std::string_view, std::string_view> kFormats[] = {
-    {"date", kDate},
-    {"time", kTime},
-    {"date-time", kDateTime},
-    {"duration", kDuration},
-    {"uuid", kUuid},
-    {"ipv4", kIpv4},
-    {"ipv6", kIpv6},
-    {"hostname", kHostname},
-    {"email", kEmail},
-    {"uri", kUri},
+    {"date", kDate},   {"time", kTime}, {"date-time", kDateTime}, {"duration", kDuration},
+    {"uuid", kUuid},   {"ipv4", kIpv4}, {"ipv6", kIpv6},          {"hostname", kHostname},
+    {"email", kEmail}, {"uri", kUri},
 };
 
 }  // namespace

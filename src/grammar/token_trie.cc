@@ -74,8 +74,8 @@ TokenTrie::TokenTrie(const Tokenizer& tokenizer) {
 
 void TokenTrie::add_nodes(std::string_view bytes, std::string_view previous,
                           std::vector<uint32_t>& path) {
-  const size_t n_shared = static_cast<size_t>(
-      std::ranges::mismatch(bytes, previous).in1 - bytes.begin());
+  const size_t n_shared =
+      static_cast<size_t>(std::ranges::mismatch(bytes, previous).in1 - bytes.begin());
   while (path.size() > n_shared) {
     nodes_[path.back()].next = static_cast<uint32_t>(nodes_.size());
     path.pop_back();
@@ -84,8 +84,8 @@ void TokenTrie::add_nodes(std::string_view bytes, std::string_view previous,
   while (path.size() < bytes.size()) {
     const size_t depth = path.size();
     path.push_back(static_cast<uint32_t>(nodes_.size()));
-    nodes_.push_back({0, n_tokens, n_tokens, static_cast<uint8_t>(bytes[depth]),
-                      static_cast<uint8_t>(depth)});
+    nodes_.push_back(
+        {0, n_tokens, n_tokens, static_cast<uint8_t>(bytes[depth]), static_cast<uint8_t>(depth)});
   }
 }
 

@@ -1,5 +1,5 @@
-// The tokens of a vocabulary as a tree of their bytes, so that those that a grammar allows are found
-// in one walk.
+// The tokens of a vocabulary as a tree of their bytes, so that those that a grammar allows are
+// found in one walk.
 #pragma once
 
 #include "text/tokenizer.h"
@@ -13,8 +13,8 @@
 
 namespace dsv4 {
 
-// Immutable; may be used by several threads. Added tokens (<｜User｜>, </think>, ...) are not in the
-// tree: they are known by their ids, not by the bytes that they are written with.
+// Immutable; may be used by several threads. Added tokens (<｜User｜>, </think>, ...) are not in
+// the tree: they are known by their ids, not by the bytes that they are written with.
 class TokenTrie {
  public:
   // Throws Error(kUnsupported) for a vocabulary without an end-of-sentence token or without a token

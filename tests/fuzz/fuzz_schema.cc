@@ -1,6 +1,6 @@
-// Input: one byte of settings, a JSON schema, a zero byte, bytes that choose tokens. The schema must
-// compile or throw Error, in bounded time. What it allows must go on: behind each allowed token, one
-// is allowed; and a reply that ended must be JSON.
+// Input: one byte of settings, a JSON schema, a zero byte, bytes that choose tokens. The schema
+// must compile or throw Error, in bounded time. What it allows must go on: behind each allowed
+// token, one is allowed; and a reply that ended must be JSON.
 #include "base/check.h"
 #include "base/error.h"
 #include "grammar/grammar_testing.h"

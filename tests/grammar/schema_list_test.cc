@@ -1,10 +1,10 @@
 // Every schema of the lists: values that satisfy it are read in each spelling, others are refused,
 // and random texts satisfy it. The check of those is written here, for the keywords that it knows,
 // on another JSON library; `make test-schemas` has a complete one.
+#include "schema_list.h"
 #include "base/error.h"
 #include "grammar/grammar_testing.h"
 #include "grammar/json_schema.h"
-#include "schema_list.h"
 
 #include <gtest/gtest.h>
 
@@ -148,8 +148,8 @@ TEST(SchemaList, values_that_satisfy_a_schema_are_read_in_each_spelling) {
       const Value other = Value::parse(printed);
       for (const std::string& text : {printed, other.dump(), other.dump(2), other.dump(4)}) {
         const Reading reading = read(grammar, text);
-        EXPECT_TRUE(reading.ends) << item.at("name", "").print() << ": " << text << " stops at byte "
-                                  << reading.n_bytes;
+        EXPECT_TRUE(reading.ends) << item.at("name", "").print() << ": " << text
+                                  << " stops at byte " << reading.n_bytes;
       }
     }
   }
