@@ -5,7 +5,7 @@ BUILD = build/$(P)
 BIN = build/release/dsv4
 JOBS ?= $(shell nproc)
 
-.PHONY: all build setup chat test test-asan test-tsan golden-report quality-report fuzz test-readers bench bench-model bench-compare lint format check install clean help
+.PHONY: all build setup chat test test-all test-asan test-tsan golden-report quality-report fuzz test-readers bench bench-model bench-compare lint format check install clean help
 
 all: build
 
@@ -23,6 +23,10 @@ chat: setup ## install what is missing, build, chat with the bundled model
 test: setup ## install what is missing, build, run all tests; T=pattern picks some
 	@$(MAKE) --no-print-directory build
 	ctest --test-dir $(BUILD) --output-on-failure -R '$(T)'
+
+test-all: setup ## the tests with their long forms
+	@$(MAKE) --no-print-directory build
+	ctest --test-dir $(BUILD) -C all --output-on-failure -R '$(T)'
 
 test-asan: ## the tests under the address and undefined behaviour sanitizers
 	@$(MAKE) --no-print-directory test P=asan
