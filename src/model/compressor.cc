@@ -110,7 +110,7 @@ class Compression {
     step_.ops().encode_entries(entries_, format, stored);
     for (size_t i = 0; i < new_entries_.size(); ++i) {
       const auto& [segment, index] = new_entries_[i];
-      std::copy_n(&stored(i, 0), format.bytes(), state(*segment).entries.row(index));
+      std::copy_n(&stored(i, 0), format.bytes(), state(*segment).entries.writable_row(index));
     }
     for (const Segment& segment : step_.batch.segments) {
       CompressorState& tail = state(segment);

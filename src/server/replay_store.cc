@@ -1,6 +1,7 @@
 #include "server/replay_store.h"
 
 #include "base/error.h"
+#include "server/replay_file.h"
 
 #include <xxhash.h>
 
@@ -129,19 +130,44 @@ void ReplayStore::drop(Entries::iterator entry) {
   entries_.erase(entry);
 }
 
-void ReplayStore::remember(const std::vector<ReplayKey>& keys, Replay replay) {
-  if (keys.empty()) return;
+ReplayStore::ReplayStore(size_t max_bytes, uint64_t seed) : max_bytes_(max_bytes), seed_(seed) {}
+
+ReplayStore::ReplayStore(size_t max_bytes, std::unique_ptr<ReplayFile> file)
+    : max_bytes_(max_bytes), seed_(file->seed()), file_(std::move(file)) {
+  for (ReplayRecord& record : file_->take_records()) insert(record.keys, std::move(record.replay));
+}
+
+ReplayStore::~ReplayStore() = default;
+
+bool ReplayStore::insert(const std::vector<ReplayKey>& keys, Replay replay) {
+  if (keys.empty()) return false;
   constexpr size_t kIndexBytes = 96;  // of a key in index_, about
   const size_t n = sizeof(Entry) + keys.size() * kIndexBytes + replay.reasoning.size() +
                    (replay.reasoning_ids.size() + replay.reply_ids.size()) * sizeof(int32_t);
-  if (n > max_bytes_) return;
-  const std::lock_guard lock(mutex_);
+  if (n > max_bytes_) return false;
   const auto old = index_.find(keys.front());
   if (old != index_.end()) drop(old->second);
   entries_.push_front({keys, std::move(replay), n});
   n_bytes_ += n;
   for (const ReplayKey& key : keys) index_[key] = entries_.begin();
   while (n_bytes_ > max_bytes_) drop(std::prev(entries_.end()));
+  return true;
+}
+
+void ReplayStore::remember(const std::vector<ReplayKey>& keys, Replay replay) {
+  const std::lock_guard lock(mutex_);
+  if (!insert(keys, std::move(replay)) || file_ == nullptr) return;
+  file_->append({entries_.front().keys, entries_.front().replay});
+  if (file_->n_bytes() > 2 * max_bytes_) shorten_file();
+}
+
+// Entries that are not in memory any more go from the file too.
+void ReplayStore::shorten_file() {
+  std::vector<ReplayRecord> records;
+  for (auto entry = entries_.rbegin(); entry != entries_.rend(); ++entry) {
+    records.push_back({entry->keys, entry->replay});
+  }
+  file_->rewrite(records);
 }
 
 std::optional<Replay> ReplayStore::find(const std::vector<ReplayKey>& keys) {

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <list>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -31,11 +32,16 @@ struct ReplayKey {
   auto operator<=>(const ReplayKey&) const = default;
 };
 
+class ReplayFile;
+
 // Bounded memory; the least recently used go first. All methods may be called from several threads.
 class ReplayStore {
  public:
   // `seed` makes keys unpredictable.
-  ReplayStore(size_t max_bytes, uint64_t seed) : max_bytes_(max_bytes), seed_(seed) {}
+  ReplayStore(size_t max_bytes, uint64_t seed);
+  // Begins with what the file has, whose seed counts, and writes new replies there too.
+  ReplayStore(size_t max_bytes, std::unique_ptr<ReplayFile> file);
+  ~ReplayStore();
 
   // Keys of the assistant message `i` of a conversation, best first. By the ids of its calls, if it
   // has any: wherever it stands; else, and for clients that change the ids, by the messages before
@@ -68,7 +74,10 @@ class ReplayStore {
   };
   using Entries = std::list<Entry>;
 
+  // All with mutex_ held.
+  bool insert(const std::vector<ReplayKey>& keys, Replay replay);
   void drop(Entries::iterator entry);
+  void shorten_file();
 
   size_t max_bytes_;
   uint64_t seed_;
@@ -76,6 +85,7 @@ class ReplayStore {
   size_t n_bytes_ = 0;
   Entries entries_;  // the most recently used first
   std::map<ReplayKey, Entries::iterator> index_;
+  std::unique_ptr<ReplayFile> file_;  // may be null
 };
 
 }  // namespace dsv4

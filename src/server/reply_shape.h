@@ -80,6 +80,8 @@ class ReplyWriter {
   size_t n_choices() const { return choices_.size(); }
   // The reply as the client has it and will send it back: an element of ApiRequest::messages.
   Json message(size_t choice) const;
+  // The whole reply as a body, also of a stream; after finish.
+  std::string body_text() { return body().print(); }
 
  protected:
   struct LoggedToken {
@@ -109,7 +111,7 @@ class ReplyWriter {
   virtual void on_end(size_t choice, std::string& out) = 0;
   virtual void on_finish(std::string& out) = 0;  // of streams
   virtual void on_fail(const ApiError& error, std::string& out) = 0;
-  virtual Json body() = 0;  // without streaming
+  virtual Json body() = 0;
 
   // Tokens of the reply, without reasoning, that no call of this has returned yet.
   std::span<const LoggedToken> unsent_tokens(Choice& choice) const;
