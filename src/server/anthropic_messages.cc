@@ -224,7 +224,7 @@ ApiRequest parse_messages_request(const Json& body, const ApiSettings& settings,
   read_thinking(fields, request);
   read_tools(fields, settings, request);
   read_tool_choice(fields, request);
-  check_tools(request, "tools");
+  check_tools(request);
   request.stream = fields.boolean("stream").value_or(false);
   if (const auto metadata = fields.object("metadata")) {
     request.user = metadata->text("user_id").value_or("");

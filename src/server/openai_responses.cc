@@ -276,7 +276,7 @@ ApiRequest parse_responses_request(const Json& body, const ApiSettings& settings
   read_logprobs(fields, request);
   read_tools(fields, settings, request);
   read_tool_choice(fields, request);
-  check_tools(request, "tools");
+  check_tools(request);
   request.parallel_tool_calls = fields.boolean("parallel_tool_calls").value_or(true);
   fields.object("metadata");
   request.user = fields.text("user").value_or("");

@@ -220,12 +220,13 @@ ToolSpec read_function(const JsonFields& fields, const char* schema_key) {
   return tool;
 }
 
-void check_tools(const ApiRequest& request, const std::string& where) {
+void check_tools(const ApiRequest& request) {
   std::set<std::string_view> names;
-  for (size_t i = 0; i < request.tools.size(); ++i) {
-    if (names.insert(request.tools[i].name).second) continue;
-    throw Error(ErrorCode::kInvalidInput, path_of_element(where, i) + ".name",
-                fmt::format("two tools have the name \"{}\"", request.tools[i].name));
+  for (const ToolSpec& tool : request.tools) {
+    if (names.insert(tool.name).second) continue;
+    // The name stands beside the schema.
+    throw Error(ErrorCode::kInvalidInput, tool.where.substr(0, tool.where.rfind('.')) + ".name",
+                fmt::format("two tools have the name \"{}\"", tool.name));
   }
   const ToolChoice& choice = request.tool_choice;
   if (choice.kind == ToolChoice::Kind::kNamed && !names.contains(choice.name)) {

@@ -37,9 +37,8 @@ ResponseFormat read_response_format(const JsonFields& format, const char* schema
 // name that cannot be written in a call.
 ToolSpec read_function(const JsonFields& fields, const char* schema_key);
 
-// Throws if a name occurs twice or if the choice names a tool that is not there; `where` is the
-// path of the list of tools.
-void check_tools(const ApiRequest& request, const std::string& where);
+// Throws if a name occurs twice or if the choice names a tool that is not there.
+void check_tools(const ApiRequest& request);
 
 // The text of a string, or of a list of parts whose types are in `text_types`, joined with
 // `separator`. Throws for parts of any other type.
