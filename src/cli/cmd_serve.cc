@@ -30,6 +30,7 @@ struct ServeArgs {
   HttpOptions http;
   std::string port_file;
   std::string api_keys;
+  std::string new_key;
   std::vector<std::string> names;
   bool any_model = false;
   int64_t max_running = 64;
@@ -130,7 +131,15 @@ class Signals {
   sigset_t set_;
 };
 
+// Prints a key and its line for the file of keys.
+void print_new_key(const std::string& name) {
+  const NewApiKey made = make_api_key(name);
+  fmt::print("key (shown only here): {}\nline for --api-keys: {}\n", made.key, made.line);
+}
+
 void serve(const ServeArgs& args) {
+  if (!args.new_key.empty()) return print_new_key(args.new_key);
+  if (args.model.path.empty()) throw CLI::RequiredError("--model");
   const Signals signals;  // before any thread, which inherit what it blocks
   const Log log(args.quiet ? LogLevel::kWarning : LogLevel::kInfo, args.log_format);
   Metrics metrics;
@@ -186,6 +195,8 @@ void add_network_options(CLI::App& command, ServeArgs& args) {
   command.add_option("--port-file", args.port_file, "File to write the port to, once it listens");
   command.add_option("--api-keys", args.api_keys,
                      "File of API keys; without it everyone who reaches the server may use it");
+  command.add_option("--new-key", args.new_key,
+                     "Print a new API key of this name and its line for the file, and end");
   command.add_option("--tls-cert", args.http.tls_certificate, "Certificate chain, PEM");
   command.add_option("--tls-key", args.http.tls_key, "Its private key, PEM");
   command.add_option("--cors-origin", args.http.cors_origins,
@@ -244,6 +255,7 @@ void add_serve(CLI::App& app) {
   auto args = std::make_shared<ServeArgs>();
   CLI::App* command = app.add_subcommand("serve", "Serve a model over HTTP, with a chat page");
   args->model.add_to(*command);
+  command->get_option("--model")->required(false);  // not to make a key
   add_network_options(*command, *args);
   add_engine_options(*command, *args);
   command->add_option("--drain", args->drain_s, "Seconds that running requests get at the end")
