@@ -177,7 +177,7 @@ ApiRequest parse_chat_request(const Json& body, const ApiSettings& settings) {
   }
   read_tools(fields, settings, request);
   read_tool_choice(fields, request);
-  check_tools(request, "tools");
+  check_tools(request);
   request.parallel_tool_calls = fields.boolean("parallel_tool_calls").value_or(true);
   request.user = fields.text("user").value_or("");
   request.cache_salt = fields.text("cache_salt").value_or("");

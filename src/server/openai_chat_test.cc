@@ -220,7 +220,7 @@ TEST(OpenAiChat, errors_name_the_path) {
        "400 tools[0].function.name | expected 1 to 128 letters, digits or _ - . : /"},
       {R"("tools": [{"type": "function", "function": {"name": "a"}},
                     {"type": "function", "function": {"name": "a"}}])",
-       "400 tools[1].name | two tools have the name \"a\""},
+       "400 tools[1].function.name | two tools have the name \"a\""},
   };
   for (const auto& [member, error] : members) EXPECT_EQ(error_with(member), error) << member;
 }
