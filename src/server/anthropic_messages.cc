@@ -16,13 +16,14 @@ namespace {
 constexpr std::string_view kKnown[] = {
     "model", "messages", "system", "max_tokens", "tools", "tool_choice", "thinking",
     "output_config", "output_format", "temperature", "top_p", "top_k", "min_p", "seed",
-    "stop_sequences", "stream", "metadata", "cache_salt",
+    "stop_sequences", "stream", "metadata", "cache_salt", "thread",
     // Accepted and ignored.
     "betas", "anthropic_beta", "anthropic_version", "service_tier", "container",
-    "context_management", "cache_control", "inference_geo", "speed"};
+    "context_management", "cache_control", "inference_geo", "speed", "diagnostics",
+    "billing_policy", "fallbacks", "fallback_credit_token"};
 constexpr std::string_view kRoles[] = {"user", "assistant", "system"};
-constexpr std::string_view kThinkingTypes[] = {"enabled", "disabled", "adaptive"};
-constexpr std::string_view kDisplays[] = {"summarized", "omitted", "full"};
+constexpr std::string_view kThinkingTypes[] = {"enabled", "disabled", "adaptive", "between_tools"};
+constexpr std::string_view kDisplays[] = {"summarized", "omitted", "updates", "full"};
 constexpr std::string_view kChoices[] = {"auto", "any", "tool", "none"};
 constexpr std::string_view kTextParts[] = {"text"};
 
@@ -235,6 +236,10 @@ ApiRequest parse_messages_request(const Json& body, const ApiSettings& settings,
                                   MessagesPurpose purpose) {
   const JsonFields fields(body, "");
   fields.refuse_others(kKnown, "Extra inputs are not permitted");
+  if (fields.find("thread") != nullptr) {
+    throw Error(ErrorCode::kUnsupported, "thread",
+                "conversations are not kept here; send all messages with each request");
+  }
   ApiRequest request;
   request.api = ApiKind::kMessages;
   read_model(fields, settings, request);

@@ -140,6 +140,22 @@ TEST(AnthropicMessages, tools_and_choice) {
             "400 tools[0].type | this server runs no tools of its own: \"web_search_20250305\"");
 }
 
+// A client's library sends the whole conversation once it has seen the details.
+TEST(AnthropicMessages, threads_are_refused_as_clients_expect) {
+  try {
+    parse(with_messages(kHi, R"("thread": {"type": "create"}, )"));
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error_json(ApiKind::kMessages, api_error_of(error), "req_1").print(),
+              R"({"type": "error", "error": {"type": "invalid_request_error", "message": "thread: )"
+              R"(conversations are not kept here; send all messages with each request", )"
+              R"("details": {"error_code": "thread_unsupported_request", "unsupported": )"
+              R"(["thread"]}}, "request_id": "req_1"})");
+  }
+  EXPECT_EQ(error_of(with_messages(kHi, R"("thread": null, "diagnostics": {}, "fallbacks": [], )")),
+            "no error");
+}
+
 TEST(AnthropicMessages, errors_name_the_path) {
   EXPECT_EQ(error_of(R"({"model": "m", "messages": []})"),
             "400 max_tokens | this member is required");

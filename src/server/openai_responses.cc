@@ -21,7 +21,8 @@ constexpr std::string_view kKnown[] = {
     "conversation", "prompt", "cache_salt",
     // Accepted and ignored.
     "truncation", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention",
-    "stream_options", "max_tool_calls", "client_metadata", "context_management"};
+    "stream_options", "max_tool_calls", "client_metadata", "context_management",
+    "prompt_cache_options", "moderation"};
 constexpr std::string_view kRoles[] = {"system", "developer", "user", "assistant"};
 constexpr std::string_view kUserParts[] = {"input_text", "text", "output_text"};
 constexpr std::string_view kReplyParts[] = {"output_text", "text", "refusal", "input_text"};

@@ -192,7 +192,8 @@ Json chat_body(const ApiSettings& settings) {
       .optional("cache_salt", text());
   add_sampling(body, 2);
   add_reasoning(body);
-  add_ignored(body, {"store", "metadata", "service_tier", "prompt_cache_key", "verbosity"});
+  add_ignored(body, {"store", "metadata", "service_tier", "prompt_cache_key",
+                     "prompt_cache_options", "verbosity", "moderation", "web_search_options"});
   return body.closed();
 }
 
@@ -297,8 +298,8 @@ Json responses_body(const ApiSettings& settings) {
       .optional("cache_salt", text());
   add_sampling(body, 2);
   add_reasoning(body);
-  add_ignored(body, {"truncation", "service_tier", "prompt_cache_key", "stream_options",
-                     "client_metadata", "context_management"});
+  add_ignored(body, {"truncation", "service_tier", "prompt_cache_key", "prompt_cache_options",
+                     "stream_options", "client_metadata", "context_management", "moderation"});
   return body.closed();
 }
 
@@ -337,11 +338,12 @@ Json anthropic_messages(const ApiSettings& settings) {
 }
 
 Json messages_body(const ApiSettings& settings, bool needs_max_tokens) {
-  const Json thinking = ObjectSchema()
-                            .required("type", one_of({"enabled", "disabled", "adaptive"}))
-                            .optional("budget_tokens", integer(1, kMaxTokens))
-                            .optional("display", one_of({"summarized", "omitted", "full"}))
-                            .open();
+  const Json thinking =
+      ObjectSchema()
+          .required("type", one_of({"enabled", "disabled", "adaptive", "between_tools"}))
+          .optional("budget_tokens", integer(1, kMaxTokens))
+          .optional("display", one_of({"summarized", "omitted", "updates", "full"}))
+          .open();
   const Json choice = ObjectSchema()
                           .required("type", one_of({"auto", "any", "tool", "none"}))
                           .optional("name", text())
@@ -368,6 +370,8 @@ Json messages_body(const ApiSettings& settings, bool needs_max_tokens) {
       .optional("stream", boolean())
       .optional("metadata", ObjectSchema().optional("user_id", text()).open())
       .optional("cache_salt", text());
+  add_ignored(body, {"betas", "service_tier", "container", "context_management", "cache_control",
+                     "inference_geo", "speed", "diagnostics", "fallbacks"});
   return body.closed();
 }
 
