@@ -33,8 +33,10 @@ std::optional<Effort> read_effort(const JsonFields& fields, std::string_view key
 // the object itself if that is empty.
 ResponseFormat read_response_format(const JsonFields& format, const char* schema_key);
 
-// A function's name, description, parameters (under `schema_key`) and strict. Throws also for a
-// name that cannot be written in a call.
+// Throws, with the path of `key`, for a name that cannot be written in a call.
+void check_tool_name(std::string_view name, const JsonFields& fields, const char* key);
+
+// A function's name, description, parameters (under `schema_key`) and strict.
 ToolSpec read_function(const JsonFields& fields, const char* schema_key);
 
 // Throws if a name occurs twice or if the choice names a tool that is not there.
