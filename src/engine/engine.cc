@@ -86,9 +86,9 @@ void Engine::check(const Request& request) const {
     throw Error(ErrorCode::kInvalidInput, "prompt", "is empty; give at least one token");
   }
   if (n_prompt >= context()) {
-    throw Error(
-        ErrorCode::kOutOfRange, "prompt",
-        fmt::format("has {} tokens, the context length is {}; shorten it", n_prompt, context()));
+    // In these words clients see that they have to shorten the conversation.
+    throw Error(ErrorCode::kOutOfRange, "prompt",
+                fmt::format("prompt is too long: {} tokens > {} maximum", n_prompt, context() - 1));
   }
   for (const int32_t id : request.prompt) {
     if (id >= 0 && id < model_.config().vocab_size) continue;

@@ -81,7 +81,9 @@ ApiError api_error_of(const Error& error) {
 Json error_json(ApiKind api, const ApiError& error, const std::string& request_id) {
   Json inner;
   if (api == ApiKind::kMessages) {
-    const std::string place = error.param.empty() ? "" : error.param + ": ";
+    // Clients know what is too long by how the message begins.
+    const bool is_placed = !error.param.empty() && error.kind != ApiError::Kind::kContextLength;
+    const std::string place = is_placed ? error.param + ": " : "";
     inner.set("type", error.anthropic_type()).set("message", place + error.message);
     if (error.kind == ApiError::Kind::kThread) {
       inner.set("details", Json()

@@ -49,8 +49,9 @@ struct ApiError {
 ApiError api_error_of(const Error& error);
 
 // {"error": {"message", "type", "param", "code"}}, or Anthropic's {"type": "error", "error":
-// {"type", "message"}, "request_id"} where the message begins with the path; of kThread with the
-// details by which clients know that they must send whole conversations.
+// {"type", "message"}, "request_id"} where the message begins with the path, but for
+// kContextLength, and kThread has the details by which clients know that they must send whole
+// conversations.
 Json error_json(ApiKind api, const ApiError& error, const std::string& request_id);
 
 }  // namespace dsv4
