@@ -43,6 +43,7 @@ struct ServeArgs {
   int64_t time_limit_s = 0;
   int64_t drain_s = 30;
   std::string access_log;
+  std::string trace;
   LogFormat log_format = LogFormat::kText;
   bool quiet = false;
 };
@@ -151,8 +152,11 @@ void serve(const ServeArgs& args) {
   if (!args.access_log.empty()) {
     access_log = std::make_unique<AccessLog>(args.access_log, args.log_format);
   }
+  std::unique_ptr<LogFile> trace;
+  if (!args.trace.empty()) trace = std::make_unique<LogFile>(args.trace);
   const ServiceOptions options = service_options_of(args, chat);
-  Service service(engine, chat.tokenizer(), options, metrics, log, keys.get(), access_log.get());
+  Service service(engine, chat.tokenizer(), options, metrics, log, keys.get(), access_log.get(),
+                  trace.get());
 
   HttpOptions http = args.http;
   http.shape_problem = [&](const HttpProblem& problem) { return service.shape_problem(problem); };
@@ -174,6 +178,7 @@ void serve(const ServeArgs& args) {
   signals.wait_for_end([&] {
     if (keys) keys->reload();
     if (access_log) access_log->reopen();
+    if (trace) trace->reopen();
   });
   log.info("ending: no new requests; running ones have time to end", {{"seconds", args.drain_s}});
   service.begin_drain();
@@ -262,6 +267,8 @@ void add_serve(CLI::App& app) {
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   command->add_option("--access-log", args->access_log, "File for a line per request, or -");
+  command->add_option("--trace", args->trace,
+                      "File for what happened to each request and when, with all texts: JSON lines");
   command->add_option("--log-format", args->log_format, "text or json, of both logs")
       ->transform(CLI::CheckedTransformer(std::map<std::string, LogFormat>{
           {"text", LogFormat::kText}, {"json", LogFormat::kJson}}));
