@@ -177,8 +177,12 @@ void serve(const ServeArgs& args) {
                      {"state_memory", engine.stats().state_bytes_limit}});
   signals.wait_for_end([&] {
     if (keys) keys->reload();
-    if (access_log) access_log->reopen();
-    if (trace) trace->reopen();
+    for (LogFile* file : {access_log ? &access_log->file() : nullptr, trace.get()}) {
+      if (file == nullptr) continue;
+      if (const auto problem = file->reopen()) {
+        log.error("a log goes on in the old file", {{"reason", *problem}});
+      }
+    }
   });
   log.info("ending: no new requests; running ones have time to end", {{"seconds", args.drain_s}});
   service.begin_drain();
@@ -267,8 +271,9 @@ void add_serve(CLI::App& app) {
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   command->add_option("--access-log", args->access_log, "File for a line per request, or -");
-  command->add_option("--trace", args->trace,
-                      "File for what happened to each request and when, with all texts: JSON lines");
+  command->add_option(
+      "--trace", args->trace,
+      "File for what happened to each request and when, with all texts: JSON lines");
   command->add_option("--log-format", args->log_format, "text or json, of both logs")
       ->transform(CLI::CheckedTransformer(std::map<std::string, LogFormat>{
           {"text", LogFormat::kText}, {"json", LogFormat::kJson}}));

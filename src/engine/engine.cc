@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <new>
 #include <optional>
 #include <utility>
 
@@ -41,10 +42,9 @@ double seconds_between(Clock::time_point begin, Clock::time_point end) {
 }  // namespace
 
 struct Engine::Live {
-  Live(std::shared_ptr<const Request> request, std::shared_ptr<EventStream> stream, int64_t choice,
-       const Tokenizer& tokenizer, int64_t context, Clock::time_point submitted_at)
-      : sequence(std::move(request), std::move(stream), choice, tokenizer, context),
-        submitted(submitted_at) {}
+  Live(const Ticket& ticket, int64_t choice, const Tokenizer& tokenizer, int64_t context)
+      : sequence(ticket.request, ticket.stream, choice, tokenizer, context),
+        submitted(ticket.submitted) {}
 
   int64_t n_computed() const { return state->n_tokens(); }
   int64_t n_pending() const { return sequence.n_tokens() - n_computed(); }
@@ -57,6 +57,9 @@ struct Engine::Live {
   std::optional<Clock::time_point> started;
   bool prompt_done = false;
   std::vector<SequenceId> followers;  // other choices, which wait for the prompt
+  // Other prompts, which wait until so many of the tokens are computed that they have in common.
+  std::vector<std::pair<SequenceId, int64_t>> behind;
+  std::shared_ptr<int64_t> n_open;  // choices of the request that have not ended
 };
 
 // ---- Any thread
@@ -90,11 +93,14 @@ void Engine::check(const Request& request) const {
     throw Error(ErrorCode::kOutOfRange, "prompt",
                 fmt::format("prompt is too long: {} tokens > {} maximum", n_prompt, context() - 1));
   }
-  for (const int32_t id : request.prompt) {
-    if (id >= 0 && id < model_.config().vocab_size) continue;
-    throw Error(
-        ErrorCode::kInvalidInput, "prompt",
-        fmt::format("token {} is not in the vocabulary of {}", id, model_.config().vocab_size));
+  check_ids(request.prompt, "prompt");
+  check_ids(request.stop_ids, "stop_ids");
+  if (request.thinking) {
+    const std::vector<int32_t>& closing = request.thinking->closing;
+    check_ids(closing, "thinking");
+    if (closing.empty() || closing.back() != request.thinking->end_id) {
+      throw Error(ErrorCode::kInvalidInput, "thinking", "closing does not end with the end");
+    }
   }
   request.sampling.validate();
   if (request.n_choices < 1 || request.n_choices > options_.max_running) {
@@ -109,6 +115,15 @@ void Engine::check(const Request& request) const {
               fmt::format("prompt and reply of {} tokens take {} MiB of state, {} are set aside; "
                           "ask for fewer tokens or raise --state-memory",
                           n_prompt + n_reply, need >> 20, options_.state_bytes >> 20));
+}
+
+void Engine::check_ids(std::span<const int32_t> ids, const char* name) const {
+  for (const int32_t id : ids) {
+    if (id >= 0 && id < model_.config().vocab_size) continue;
+    throw Error(
+        ErrorCode::kInvalidInput, name,
+        fmt::format("token {} is not in the vocabulary of {}", id, model_.config().vocab_size));
+  }
 }
 
 Engine::Submission Engine::submit(Request request, std::function<void()> notify) {
@@ -162,27 +177,38 @@ void Engine::run() {
 bool Engine::wait_for_work() {
   std::unique_lock lock(mutex_);
   work_.wait(lock, [&] { return joining_ || !queue_.empty() || !live_.empty(); });
-  std::deque<Ticket> tickets = std::exchange(queue_, {});
+  std::swap(tickets_, queue_);
   const bool goes_on = !joining_;
   lock.unlock();
-  for (Ticket& ticket : tickets) accept(std::move(ticket));
+  for (Ticket& ticket : tickets_) accept(std::move(ticket));
+  tickets_.clear();
   return goes_on;
 }
 
 void Engine::accept(Ticket ticket) {
   ++counts_.n_requests;
   const Request& request = *ticket.request;
-  Live* leader = nullptr;
-  for (int64_t i = 0; i < request.n_choices; ++i) {
-    const SequenceId id = ++last_id_;
-    auto live = std::make_unique<Live>(ticket.request, ticket.stream, i, tokenizer_, context(),
-                                       ticket.submitted);
-    if (leader == nullptr) {
-      leader = live.get();
-      scheduler_.add(id, request.tenant, request.priority);
-    } else {
-      leader->followers.push_back(id);
+  std::vector<std::unique_ptr<Live>> choices;
+  try {
+    for (int64_t i = 0; i < request.n_choices; ++i) {
+      choices.push_back(std::make_unique<Live>(ticket, i, tokenizer_, context()));
     }
+  } catch (const std::exception& e) {  // a constraint without a clone, no memory
+    for (int64_t i = 0; i < request.n_choices; ++i) {
+      ticket.stream->push({.kind = StreamEvent::Kind::kEnd,
+                           .choice = i,
+                           .reason = EndReason::kError,
+                           .error = e.what()});
+    }
+    return close(*ticket.stream);
+  }
+  const auto n_open = std::make_shared<int64_t>(request.n_choices);
+  const SequenceId leader = last_id_ + 1;
+  scheduler_.add(leader, request.tenant, request.priority);
+  for (std::unique_ptr<Live>& live : choices) {
+    const SequenceId id = ++last_id_;
+    live->n_open = n_open;
+    if (id != leader) live_.at(leader)->followers.push_back(id);
     live_.emplace(id, std::move(live));
   }
 }
@@ -201,7 +227,7 @@ void Engine::step() {
     ++counts_.n_steps;
     counts_.step_s += seconds_between(begin, Clock::now());
   }
-  make_room(0);  // for what the cache has taken
+  make_room(0, spare_states_.size());  // for what the cache has taken
   publish();
 }
 
@@ -235,9 +261,23 @@ int64_t Engine::bytes_in_use() const {
   return n_states * ring_bytes_ + pages.live_bytes + buffers;
 }
 
-// Makes sure that `n_bytes` more fit, where need be by giving up what the cache keeps.
-bool Engine::make_room(int64_t n_bytes) {
+// What the running sequences are going to take for tokens that they have already.
+int64_t Engine::bytes_to_come() const {
+  int64_t bytes = 0;
+  for (const auto& [id, live] : live_) {
+    if (live->state == nullptr || live->n_pending() <= 1) continue;
+    bytes += bytes_for(live->sequence.n_tokens()) - bytes_for(live->n_computed());
+  }
+  return bytes;
+}
+
+// Makes sure that `n_bytes` more fit, where need be by giving up states that nobody uses, but for
+// `n_spare` of them, and what the cache keeps. Nothing is given up for what does not fit anyway.
+bool Engine::make_room(int64_t n_bytes, size_t n_spare) {
   const int64_t limit = options_.state_bytes - n_bytes;
+  const auto n_more = static_cast<int64_t>(spare_states_.size() - n_spare);
+  if (bytes_in_use() - limit > n_more * ring_bytes_ + cache_.used_bytes()) return false;
+  while (bytes_in_use() > limit && spare_states_.size() > n_spare) spare_states_.pop_back();
   const int64_t excess = bytes_in_use() - limit;
   if (excess > 0) cache_.release(excess);
   const int64_t used = bytes_in_use();
@@ -251,35 +291,45 @@ void Engine::start_waiting() {
   while (passed_.size() < kMaxPassed) {
     const SequenceId id = scheduler_.next_waiting(passed_);
     if (id == 0) return;
-    const Live& live = *live_.at(id);
-    if (!follows_another(live)) {
-      if (start(id)) continue;
-      if (scheduler_.n_running() == 0) {
-        live_.at(id)->sequence.end(EndReason::kError, "no memory for its state");
-        finish(id);
-        continue;
-      }
-      if (seconds_between(live.submitted, Clock::now()) > kMaxPassedS) return;
-    }
+    if (follows_another(id) || start_or_end(id)) continue;
+    if (seconds_between(live_.at(id)->submitted, Clock::now()) > kMaxPassedS) return;
     passed_.push_back(id);
   }
 }
 
+// False where it lacks memory that others will give back.
+bool Engine::start_or_end(SequenceId id) {
+  std::string problem = "no memory for its state";
+  try {
+    if (start(id)) return true;
+    if (scheduler_.n_running() > 0) return false;
+  } catch (const std::exception& e) {
+    problem = e.what();
+  }
+  live_.at(id)->sequence.end(EndReason::kError, problem);
+  finish(id);
+  return true;
+}
+
 // Whether a prompt that is computed now will leave a state that saves this one much: many requests
-// with the same long beginning compute it once.
-bool Engine::follows_another(const Live& live) const {
+// with the same long beginning compute it once. Those who wait for it make way for others.
+bool Engine::follows_another(SequenceId id) {
+  const Live& live = *live_.at(id);
   const std::vector<int32_t>& tokens = live.sequence.tokens();
   if (live.sequence.n_tokens() <= kStride || scheduler_.n_running() == 0) return false;
   const uint64_t salt = live.sequence.request().salt;
   int64_t n_known = -1;
-  for (const auto& [id, other] : live_) {
-    if (other->state == nullptr || other->prompt_done || other.get() == &live) continue;
+  for (const auto& [other_id, other] : live_) {
+    if (other->state == nullptr || other->prompt_done || other_id == id) continue;
     if (other->sequence.request().salt != salt) continue;
     const std::vector<int32_t>& ahead = other->sequence.tokens();
     const int64_t n_common = std::ranges::mismatch(tokens, ahead).in1 - tokens.begin();
     if (n_common < kStride || n_common <= other->n_computed()) continue;
     if (n_known < 0) n_known = cache_.find(tokens, salt).n_tokens;
-    if (n_common - n_known >= kMinPiece) return true;
+    if (n_common - n_known < kMinPiece) continue;
+    other->behind.emplace_back(id, n_common);
+    scheduler_.hold(id);
+    return true;
   }
   return false;
 }
@@ -292,7 +342,8 @@ bool Engine::start(SequenceId id) {
   const int64_t ring = spare_states_.empty() ? ring_bytes_ : 0;
   const PrefixLookup known = cache_.find(sequence.tokens(), salt);
   const int64_t n_shared = known.n_from_disk > 0 ? 0 : known.n_tokens;
-  if (!make_room(ring + bytes_for(sequence.n_tokens()) - bytes_for(n_shared))) return false;
+  const int64_t need = ring + bytes_for(sequence.n_tokens()) - bytes_for(n_shared);
+  if (!make_room(need + bytes_to_come(), std::min<size_t>(1, spare_states_.size()))) return false;
   if (spare_states_.empty()) {
     spare_states_.push_back(std::make_unique<SequenceState>(model_.state_layout(), pool_));
   }
@@ -318,8 +369,10 @@ bool Engine::start(SequenceId id) {
 
 // The state goes to the cache, from where a later start takes what is left of it.
 void Engine::suspend(SequenceId id) {
-  keep(*live_.at(id), CheckpointKind::kEnd);
-  release_state(*live_.at(id));
+  Live& live = *live_.at(id);
+  keep(live, CheckpointKind::kEnd);
+  release_state(live);
+  release_behind(live);
   scheduler_.suspend(id);
   ++counts_.n_preempted;
 }
@@ -332,7 +385,7 @@ const std::vector<Scheduler::Share>& Engine::plan_within_memory() {
       const int64_t n_computed = live_.at(id)->n_computed();
       need += bytes_for(n_computed + n_tokens) - bytes_for(n_computed);
     }
-    if (shares.empty() || make_room(need)) return shares;
+    if (shares.empty() || make_room(need, 0)) return shares;
     const SequenceId victim = scheduler_.next_victim();
     if (scheduler_.n_running() > 1) {
       suspend(victim);
@@ -399,6 +452,7 @@ void Engine::advance(SequenceId id, int64_t n_tokens, std::span<const float> log
     counts_.n_prompt_tokens += n_tokens;
     keep_on_the_way(live);
     if (!live.prompt_done) report_prompt(live);
+    release_behind(live);
   }
   bool goes_on = true;
   if (!logits.empty()) {
@@ -447,8 +501,12 @@ void Engine::keep_at(const Live& live, int64_t position) {
 void Engine::keep(const Live& live, CheckpointKind kind) {
   if (live.n_computed() == 0) return;
   const auto tokens = std::span<const int32_t>(live.sequence.tokens());
-  cache_.store(tokens.first(static_cast<size_t>(live.n_computed())), live.sequence.request().salt,
-               *live.state, kind);
+  try {
+    cache_.store(tokens.first(static_cast<size_t>(live.n_computed())), live.sequence.request().salt,
+                 *live.state, kind);
+  } catch (const std::bad_alloc&) {
+    // It is computed again if need be: no reason to end anybody.
+  }
 }
 
 // The other choices begin where the first one's prompt ended.
@@ -473,6 +531,17 @@ void Engine::release_followers(Live& live) {
   live.followers.clear();
 }
 
+// Those who waited for what is computed now, or will not be, can start.
+void Engine::release_behind(Live& live) {
+  const bool goes_on = live.state != nullptr && !live.prompt_done;
+  std::erase_if(live.behind, [&](const auto& item) {
+    const auto& [id, n_common] = item;
+    if (goes_on && live.n_computed() < n_common) return false;
+    if (live_.contains(id)) scheduler_.release(id);
+    return true;
+  });
+}
+
 void Engine::release_state(Live& live) {
   if (live.state == nullptr) return;
   live.state->clear();
@@ -485,17 +554,23 @@ void Engine::finish(SequenceId id) {
   Live& live = *live_.at(id);
   if (live.state != nullptr) keep(live, CheckpointKind::kEnd);
   release_state(live);
+  cache_.keep_budget();
   release_followers(live);
+  release_behind(live);
   scheduler_.remove(id);
   const std::shared_ptr<EventStream> stream = live.sequence.stream();
+  const bool is_last = --*live.n_open == 0;
   live_.erase(id);
-  const auto same = [&](const auto& item) { return item.second->sequence.stream() == stream; };
-  if (std::ranges::any_of(live_, same)) return;
+  if (is_last) close(*stream);
+}
+
+// Of a request that has ended.
+void Engine::close(EventStream& stream) {
   {
     const std::lock_guard lock(mutex_);
     --n_present_;
   }
-  stream->close();
+  stream.close();
 }
 
 // A step that failed leaves the states as they were; its sequences cannot go on.

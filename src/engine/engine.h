@@ -13,7 +13,6 @@
 
 #include <atomic>
 #include <condition_variable>
-#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -96,6 +95,7 @@ class Engine {
   };
 
   void check(const Request& request) const;
+  void check_ids(std::span<const int32_t> ids, const char* name) const;
   int64_t bytes_for(int64_t n_tokens) const;
 
   // Of the step thread.
@@ -105,9 +105,11 @@ class Engine {
   void accept(Ticket ticket);
   void drop_gone();
   int64_t bytes_in_use() const;
-  bool make_room(int64_t n_bytes);
+  int64_t bytes_to_come() const;
+  bool make_room(int64_t n_bytes, size_t n_spare);
   void start_waiting();
-  bool follows_another(const Live& live) const;
+  bool follows_another(SequenceId id);
+  bool start_or_end(SequenceId id);
   bool start(SequenceId id);
   void suspend(SequenceId id);
   const std::vector<Scheduler::Share>& plan_within_memory();
@@ -120,8 +122,10 @@ class Engine {
   void keep(const Live& live, CheckpointKind kind);
   void report_prompt(Live& live);
   void release_followers(Live& live);
+  void release_behind(Live& live);
   void release_state(Live& live);
   void finish(SequenceId id);
+  void close(EventStream& stream);
   void fail(const std::vector<Scheduler::Share>& shares, const std::string& error);
   void publish();
 
@@ -131,7 +135,7 @@ class Engine {
 
   mutable std::mutex mutex_;  // of the next five
   std::condition_variable work_;
-  std::deque<Ticket> queue_;
+  std::vector<Ticket> queue_;
   int64_t n_present_ = 0;  // requests that have not ended
   EngineStats stats_;
   bool joining_ = false;
@@ -146,6 +150,7 @@ class Engine {
   std::vector<std::unique_ptr<SequenceState>> spare_states_;
   std::vector<std::pair<SequenceId, EndReason>> gone_;
   std::vector<SequenceId> passed_;
+  std::vector<Ticket> tickets_;
   SequenceId last_id_ = 0;
   Batch batch_;
   Tensor<float, 3> last_streams_;  // [rows, hc, d] of last tokens

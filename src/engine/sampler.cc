@@ -58,17 +58,20 @@ void forbid_others(std::span<const uint64_t> allowed, std::vector<float>& logits
   }
 }
 
-int32_t first_of(std::span<const uint64_t> allowed) {
+int32_t first_of(std::span<const uint64_t> allowed, size_t n_tokens) {
   size_t word = 0;
-  while (word + 1 < allowed.size() && allowed[word] == 0) ++word;
-  return static_cast<int32_t>(word * 64) + std::countr_zero(allowed[word]);
+  while (word < allowed.size() && allowed[word] == 0) ++word;
+  const size_t id =
+      word < allowed.size() ? word * 64 + static_cast<size_t>(std::countr_zero(allowed[word])) : 0;
+  if (word == allowed.size() || id >= n_tokens) {
+    throw Error(ErrorCode::kInvalidInput, "constraint", "allows no token of the vocabulary");
+  }
+  return static_cast<int32_t>(id);
 }
 
 void apply_penalties(const SamplingParams& params, const TokenCounts& counts,
                      std::vector<float>& logits) {
-  const bool any = params.repetition_penalty != 1 || params.presence_penalty != 0 ||
-                   params.frequency_penalty != 0;
-  if (!any) return;
+  if (!params.has_penalties()) return;
   for (const auto& [id, count] : counts.counts()) {
     float& logit = logits[static_cast<size_t>(id)];
     logit = logit > 0 ? logit / params.repetition_penalty : logit * params.repetition_penalty;
@@ -173,7 +176,9 @@ SampledToken Sampler::sample(std::span<const float> logits, const SamplingParams
     result.id = draw(tokens_, params.seed, position);
   }
   // Where the logits are no numbers, none is larger than those of the others.
-  if (!allowed.empty() && !may_come(allowed, result.id)) result.id = first_of(allowed);
+  if (!allowed.empty() && !may_come(allowed, result.id)) {
+    result.id = first_of(allowed, logits.size());
+  }
 
   if (params.n_logprobs < 0) return result;
   log_softmax(logits, tokens_);

@@ -22,6 +22,10 @@ struct SamplingParams {
   uint64_t seed = 0;
   int64_t n_logprobs = 0;  // most probable tokens to report; -1: not even the token's own
 
+  // Whether it matters which tokens were there before.
+  bool has_penalties() const {
+    return repetition_penalty != 1 || presence_penalty != 0 || frequency_penalty != 0;
+  }
   // Throws Error(kInvalidInput) naming the parameter that is out of its range.
   void validate() const;
 };
@@ -58,7 +62,8 @@ class Sampler {
  public:
   // The token for `position`. The draw depends on (seed, position) only, so that the same request
   // gives the same text whatever else runs. Equal logits: the lower id wins. `allowed`: bit i % 64
-  // of word i / 64 says whether token i may come; empty: all may.
+  // of word i / 64 says whether token i may come; empty: all may. Throws Error(kInvalidInput) where
+  // it lets none come.
   SampledToken sample(std::span<const float> logits, const SamplingParams& params,
                       const TokenCounts& counts, int64_t position,
                       std::span<const uint64_t> allowed = {});

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <limits>
 #include <tuple>
+#include <utility>
 
 namespace dsv4 {
 namespace {
@@ -52,8 +53,20 @@ void Scheduler::suspend(SequenceId id) {
   waiting_.insert(std::move(node));
 }
 
+void Scheduler::hold(SequenceId id) {
+  auto node = waiting_.extract(id);
+  CHECK(!node.empty(), id);
+  held_.insert(std::move(node));
+}
+
+void Scheduler::release(SequenceId id) {
+  auto node = held_.extract(id);
+  CHECK(!node.empty(), id);
+  waiting_.insert(std::move(node));
+}
+
 void Scheduler::remove(SequenceId id) {
-  for (Entries* entries : {&waiting_, &running_}) {
+  for (Entries* entries : {&waiting_, &held_, &running_}) {
     const auto found = entries->find(id);
     if (found == entries->end()) continue;
     --found->second.tenant->n_present;
@@ -133,7 +146,9 @@ const std::vector<Scheduler::Share>& Scheduler::plan() {
     if (!entry.decoding) prompts_.push_back(&entry);
   }
   const int64_t all = limits_.max_batch_tokens;
-  plan_decoding(prompts_.empty() ? all : std::max<int64_t>(1, all - all / kPart));
+  int64_t for_prompts = prompts_.empty() ? 0 : std::max<int64_t>(1, all / kPart);
+  if (for_prompts == all) for_prompts = std::exchange(prompts_turn_, !prompts_turn_) ? 1 : 0;
+  plan_decoding(all - for_prompts);
   plan_prompts(all - static_cast<int64_t>(shares_.size()));
   return shares_;
 }

@@ -7,7 +7,7 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
+#include <iterator>
 #include <map>
 #include <span>
 #include <string>
@@ -33,6 +33,9 @@ class Scheduler {
   void start(SequenceId id, int64_t n_pending);
   // It lost its state and waits again, before those who came later.
   void suspend(SequenceId id);
+  // It waits for something else, and is not started before release().
+  void hold(SequenceId id);
+  void release(SequenceId id);
   void remove(SequenceId id);
 
   // The next to start: highest priority, then least served tenant, then first come, without those
@@ -54,7 +57,7 @@ class Scheduler {
   void commit(SequenceId id, int64_t n_tokens, int64_t n_pending);
 
   int64_t n_running() const { return static_cast<int64_t>(running_.size()); }
-  int64_t n_waiting() const { return static_cast<int64_t>(waiting_.size()); }
+  int64_t n_waiting() const { return std::ssize(waiting_) + std::ssize(held_); }
   bool has_place() const { return n_running() < limits_.max_running; }
 
  private:
@@ -81,10 +84,12 @@ class Scheduler {
   SchedulerLimits limits_;
   std::map<std::string, Tenant> tenants_;
   Entries waiting_;
+  Entries held_;
   Entries running_;
   std::vector<Share> shares_;
   std::vector<Entry*> prompts_;
   SequenceId last_decoded_ = 0;  // where the turn of decoding stopped
+  bool prompts_turn_ = false;    // of steps of one token
 };
 
 }  // namespace dsv4

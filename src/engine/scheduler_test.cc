@@ -48,6 +48,22 @@ TEST(Scheduler, starts_nobody_when_all_places_are_taken) {
   EXPECT_EQ(scheduler.next_waiting(), 2u);
 }
 
+TEST(Scheduler, starts_nobody_who_is_held) {
+  Scheduler scheduler({.max_running = 8, .max_batch_tokens = 100});
+  scheduler.add(1, "a", 0);
+  scheduler.add(2, "a", 0);
+  scheduler.hold(1);
+  EXPECT_EQ(scheduler.n_waiting(), 2);
+  EXPECT_EQ(scheduler.next_waiting(), 2u);
+  scheduler.remove(2);
+  EXPECT_EQ(scheduler.next_waiting(), 0u);
+  scheduler.release(1);
+  EXPECT_EQ(scheduler.next_waiting(), 1u);
+  scheduler.hold(1);
+  scheduler.remove(1);
+  EXPECT_EQ(scheduler.n_waiting(), 0);
+}
+
 TEST(Scheduler, lets_replies_go_on_beside_a_long_prompt) {
   Scheduler scheduler({.max_running = 8, .max_batch_tokens = 100});
   for (SequenceId id = 1; id <= 3; ++id) {
@@ -69,6 +85,22 @@ TEST(Scheduler, computes_a_short_prompt_in_the_next_step_and_the_oldest_goes_on)
   scheduler.add(3, "", 0);
   scheduler.start(3, 500);
   EXPECT_EQ(plan_of(scheduler), (std::map<SequenceId, int64_t>{{1, 25}, {2, 60}, {3, 15}}));
+}
+
+TEST(Scheduler, goes_on_with_prompts_in_the_smallest_steps_too) {
+  for (const int64_t n_tokens : {1, 2, 3}) {
+    Scheduler scheduler({.max_running = 8, .max_batch_tokens = n_tokens});
+    for (SequenceId id = 1; id <= 4; ++id) {
+      scheduler.add(id, "", 0);
+      scheduler.start(id, 1);
+      scheduler.commit(id, 0, id == 4 ? 1000 : 1);
+    }
+    std::map<SequenceId, int64_t> served;
+    for (int step = 0; step < 40; ++step) {
+      for (const auto& [id, n] : plan_of(scheduler)) served[id] += n;
+    }
+    for (SequenceId id = 1; id <= 4; ++id) EXPECT_GE(served[id], 5) << id << " of " << n_tokens;
+  }
 }
 
 TEST(Scheduler, gives_tenants_equal_shares_whatever_they_ask_for) {

@@ -39,14 +39,22 @@ bool Sequence::is_stop_id(int32_t id) const {
   return std::ranges::find(request_->stop_ids, id) != request_->stop_ids.end();
 }
 
+// Unless nothing else may come.
+void Sequence::forbid_stops(std::vector<uint64_t>& allowed) const {
+  const auto is_none = [](uint64_t word) { return word == 0; };
+  std::vector<uint64_t> others = allowed;
+  for (const int32_t id : request_->stop_ids) {
+    const auto i = static_cast<size_t>(id);
+    others[i / 64] &= ~(uint64_t{1} << (i % 64));
+  }
+  if (!std::ranges::all_of(others, is_none)) allowed = std::move(others);
+}
+
 std::span<const uint64_t> Sequence::allowed_tokens(SamplingScratch& scratch) {
   bool restricted = constraint_ != nullptr && constraint_->mask(scratch.allowed);
-  if (must_answer_ && !restricted) {
-    std::ranges::fill(scratch.allowed, ~uint64_t{0});
-    for (const int32_t id : request_->stop_ids) {
-      const auto i = static_cast<size_t>(id);
-      scratch.allowed[i / 64] &= ~(uint64_t{1} << (i % 64));
-    }
+  if (must_answer_) {
+    if (!restricted) std::ranges::fill(scratch.allowed, ~uint64_t{0});
+    forbid_stops(scratch.allowed);
     restricted = true;
   }
   return restricted ? std::span<const uint64_t>(scratch.allowed) : std::span<const uint64_t>();
@@ -79,7 +87,7 @@ void Sequence::close_reasoning() {
 void Sequence::add(SampledToken token) {
   const int32_t id = token.id;
   tokens_.push_back(id);
-  counts_.add_reply(id);
+  if (sampling_.has_penalties()) counts_.add_reply(id);
   if (constraint_) constraint_->accept(id);
   must_answer_ = false;
   if (thinking_ == Thinking::kOpen) {

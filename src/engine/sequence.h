@@ -50,6 +50,7 @@ class Sequence {
   enum class Thinking { kNone, kOpen, kClosed };
 
   std::span<const uint64_t> allowed_tokens(SamplingScratch& scratch);
+  void forbid_stops(std::vector<uint64_t>& allowed) const;
   bool is_stop_id(int32_t id) const;
   void add(SampledToken token);
   void close_reasoning();

@@ -31,11 +31,16 @@ void LogFile::write(std::string_view line) {
   static_cast<void>(!::write(fd_, line.data(), line.size()));
 }
 
-void LogFile::reopen() {
-  if (path_ == "-") return;
-  const int fd = open();
-  const std::lock_guard lock(mutex_);
-  ::close(std::exchange(fd_, fd));
+std::optional<std::string> LogFile::reopen() {
+  if (path_ == "-") return std::nullopt;
+  try {
+    const int fd = open();
+    const std::lock_guard lock(mutex_);
+    ::close(std::exchange(fd_, fd));
+    return std::nullopt;
+  } catch (const Error& error) {
+    return error.what();
+  }
 }
 
 }  // namespace dsv4

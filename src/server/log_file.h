@@ -2,6 +2,7 @@
 #pragma once
 
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -18,9 +19,9 @@ class LogFile {
 
   // `line` ends with its line feed. A file that cannot be written is no reason to stop.
   void write(std::string_view line);
-  // Opens the file anew, after it has been renamed. The old one stays in use if that fails, with
-  // Error(kIo).
-  void reopen();
+  // Opens the file anew, after it has been renamed. Where that fails the old one stays in use, and
+  // what is wrong is returned.
+  std::optional<std::string> reopen();
 
  private:
   int open() const;

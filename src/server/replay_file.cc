@@ -53,28 +53,6 @@ void append_list(std::string& out, const Values& values) {
   append(out, values.data(), values.size());
 }
 
-std::string record_bytes(const ReplayRecord& record) {
-  std::string body;
-  append_list(body, record.keys);
-  append_list(body, record.replay.reasoning_ids);
-  append_list(body, record.replay.reply_ids);
-  append_list(body, record.replay.reasoning);
-  const RecordHeader header{static_cast<uint32_t>(body.size()), 0,
-                            XXH3_64bits(body.data(), body.size())};
-  std::string bytes;
-  append(bytes, &header, 1);
-  append(bytes, body.data(), body.size());
-  return bytes;
-}
-
-std::string header_bytes(uint64_t model, uint64_t seed) {
-  Header header{{}, kVersion, 0, model, seed};
-  std::memcpy(header.magic, kMagic, sizeof(kMagic));
-  std::string bytes;
-  append(bytes, &header, 1);
-  return bytes;
-}
-
 // Takes values from the front of bytes; ok() is false once they did not suffice.
 class Reader {
  public:
@@ -124,12 +102,34 @@ std::optional<ReplayRecord> parse_record(std::span<const std::byte> body) {
 
 }  // namespace
 
+std::string encode_replay_start(uint64_t model, uint64_t seed) {
+  Header header{{}, kVersion, 0, model, seed};
+  std::memcpy(header.magic, kMagic, sizeof(kMagic));
+  std::string bytes;
+  append(bytes, &header, 1);
+  return bytes;
+}
+
+std::string encode_replay_record(const ReplayRecord& record) {
+  std::string body;
+  append_list(body, record.keys);
+  append_list(body, record.replay.reasoning_ids);
+  append_list(body, record.replay.reply_ids);
+  append_list(body, record.replay.reasoning);
+  const RecordHeader header{static_cast<uint32_t>(body.size()), 0,
+                            XXH3_64bits(body.data(), body.size())};
+  std::string bytes;
+  append(bytes, &header, 1);
+  append(bytes, body.data(), body.size());
+  return bytes;
+}
+
 ReplayFileContent parse_replay_file(std::span<const std::byte> bytes, uint64_t model) {
   ReplayFileContent content;
   Reader start(bytes);
   const auto header = start.value<Header>();
   if (!start.ok() || std::memcmp(header.magic, kMagic, sizeof(kMagic)) != 0 ||
-      header.version != kVersion || header.model != model) {
+      header.version != kVersion || header.reserved != 0 || header.model != model) {
     content.problem = "another kind, version or model";
     return content;
   }
@@ -139,7 +139,7 @@ ReplayFileContent parse_replay_file(std::span<const std::byte> bytes, uint64_t m
     const auto rest = bytes.subspan(content.n_read_bytes);
     Reader reader(rest);
     const auto record = reader.value<RecordHeader>();
-    const bool fits = reader.ok() && record.n_bytes <= kMaxRecordBytes &&
+    const bool fits = reader.ok() && record.reserved == 0 && record.n_bytes <= kMaxRecordBytes &&
                       record.n_bytes <= rest.size() - sizeof(RecordHeader);
     std::optional<ReplayRecord> parsed;
     if (fits) {
@@ -170,7 +170,7 @@ ReplayFile::ReplayFile(std::filesystem::path path, uint64_t model, uint64_t seed
   if (content.n_read_bytes > 0) seed_ = content.seed;
   records_ = std::move(content.records);
   if (content.n_read_bytes == 0 || !content.problem.empty()) {
-    rewrite(records_);
+    replace(records_);
   } else {
     open_at_end();
   }
@@ -187,13 +187,27 @@ void ReplayFile::open_at_end() {
   n_bytes_ = std::filesystem::file_size(path_);
 }
 
-void ReplayFile::rewrite(const std::vector<ReplayRecord>& records) {
+void ReplayFile::replace(const std::vector<ReplayRecord>& records) {
   OutputFile file(path_);
   const auto put = [&](const std::string& bytes) { file.write(std::as_bytes(std::span(bytes))); };
-  put(header_bytes(model_, seed_));
-  for (const ReplayRecord& record : records) put(record_bytes(record));
+  put(encode_replay_start(model_, seed_));
+  for (const ReplayRecord& record : records) put(encode_replay_record(record));
   file.finish();
   open_at_end();
+}
+
+void ReplayFile::rewrite(const std::vector<ReplayRecord>& records) {
+  if (fd_ < 0) return;
+  try {
+    replace(records);
+  } catch (const Error& error) {
+    give_up(error.what());
+  }
+}
+
+void ReplayFile::give_up(const std::string& reason) {
+  log_(fmt::format("{}; replies are kept in memory only from now on", reason));
+  if (fd_ >= 0) ::close(std::exchange(fd_, -1));
 }
 
 void ReplayFile::write(const std::string& bytes) {
@@ -202,13 +216,14 @@ void ReplayFile::write(const std::string& bytes) {
     n_bytes_ += bytes.size();
     return;
   }
-  log_(fmt::format("{}: {}; replies are kept in memory only from now on", path_.string(),
-                   std::strerror(errno)));
-  ::close(std::exchange(fd_, -1));
+  give_up(fmt::format("{}: {}", path_.string(), std::strerror(errno)));
 }
 
 void ReplayFile::append(const ReplayRecord& record) {
-  if (fd_ >= 0) write(record_bytes(record));
+  if (fd_ < 0) return;
+  const std::string bytes = encode_replay_record(record);
+  // A longer one would end the reading of the file.
+  if (bytes.size() <= kMaxRecordBytes) write(bytes);
 }
 
 }  // namespace dsv4

@@ -28,6 +28,10 @@ struct ReplayFileContent {
   std::string problem = {};  // why the reading ended before the end of the file
 };
 
+// The start of a file, and a record as it follows there.
+std::string encode_replay_start(uint64_t model, uint64_t seed);
+std::string encode_replay_record(const ReplayRecord& record);
+
 // Nothing (seed 0) for bytes that are no such file, or one of another model.
 ReplayFileContent parse_replay_file(std::span<const std::byte> bytes, uint64_t model);
 
@@ -50,12 +54,14 @@ class ReplayFile {
   // A write that fails is logged, and ends the writing.
   void append(const ReplayRecord& record);
   size_t n_bytes() const { return n_bytes_; }
-  // Puts a file with these alone in its place.
+  // Puts a file with these alone in its place. That it fails is logged, and ends the writing.
   void rewrite(const std::vector<ReplayRecord>& records);
 
  private:
+  void replace(const std::vector<ReplayRecord>& records);
   void open_at_end();
   void write(const std::string& bytes);
+  void give_up(const std::string& reason);
 
   std::filesystem::path path_;
   uint64_t model_;

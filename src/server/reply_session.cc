@@ -4,6 +4,7 @@
 #include "server/openai_responses.h"
 
 #include <algorithm>
+#include <exception>
 #include <utility>
 
 #include <fmt/core.h>
@@ -58,7 +59,7 @@ ReplySession::ReplySession(Service& service, Call call, ApiRequest request,
       prompts_(std::move(prompts)),
       salt_(salt) {
   ReplyContext context{.tokenizer = &service.tokenizer_,
-                       .ids = IdMaker(service.options_.seed + ++service.n_replies_),
+                       .ids = IdMaker(service.draw()),
                        .created = call_.record.unix_ms / 1000,
                        .mode = prompts_.front().mode};
   for (const Prompt& prompt : prompts_) {
@@ -118,8 +119,18 @@ void ReplySession::cancel() {
   for (Source& source : sources_) source.stream->cancel();
 }
 
+// What goes wrong here ends this reply only.
 void ReplySession::drain() {
-  if (over_ || !submitted_) return;
+  if (!submitted_ || over_) return;  // until submitted_, over_ is the worker's
+  try {
+    deliver();
+  } catch (const std::exception& error) {
+    service_.log_.error("reply failed", {{"id", call_.http.id}, {"reason", error.what()}});
+    fail({ApiError::Kind::kInternal, "the server could not do its work"});
+  }
+}
+
+void ReplySession::deliver() {
   bool all_started = true;
   for (Source& source : sources_) {
     if (source.open) source.open = source.stream->take(source.events);
@@ -152,6 +163,7 @@ void ReplySession::begin() {
     const StreamEvent& first = sources_[i].events.front();
     if (first.kind != StreamEvent::Kind::kStarted) continue;  // it ended before it began
     n_cached += first.usage.n_cached;
+    call_.record.cache_miss = first.usage.miss;
     service_.counts_.queue_s.observe(first.usage.queued_s);
   }
   call_.record.tokens_in = n_prompt;
@@ -242,8 +254,10 @@ void ReplySession::log(const ResponseEnd& end) {
   if (trace_) service_.trace_->write(trace_->finish(end.status, end.client_gone));
   const ReplyUsage& usage = writer_->usage();
   call_.record.tokens_out = usage.n_completion;
-  service_.counts_.prompt_tokens.observe(static_cast<double>(usage.n_prompt));
-  service_.counts_.reply_tokens.observe(static_cast<double>(usage.n_completion));
+  if (begun_) {
+    service_.counts_.prompt_tokens.observe(static_cast<double>(usage.n_prompt));
+    service_.counts_.reply_tokens.observe(static_cast<double>(usage.n_completion));
+  }
   service_.counts_.count_tokens(call_.record.key_name, usage.n_prompt, usage.n_cached,
                                 usage.n_completion);
   if (call_.tenant) {

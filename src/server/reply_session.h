@@ -45,6 +45,7 @@ class ReplySession : public std::enable_shared_from_this<ReplySession> {
   void arrange_end();
   void cancel();
   void drain();
+  void deliver();
   void begin();
   void take(size_t prompt, StreamEvent event);
   void end_choice(Choice& choice, size_t index, const std::string& stop_string);

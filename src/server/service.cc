@@ -13,10 +13,10 @@
 #include "text/special_tokens.h"
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include <fmt/core.h>
-#include <xxhash.h>
 
 namespace dsv4 {
 namespace {
@@ -44,6 +44,14 @@ std::unique_ptr<ReplayStore> open_replays(const ServiceOptions& options, const L
   auto file = std::make_unique<ReplayFile>(options.replay_file, options.model, options.seed,
                                            [&log](const std::string& line) { log.warning(line); });
   return std::make_unique<ReplayStore>(options.replay_bytes, std::move(file));
+}
+
+// One-way: who knows a hash and its text does not find others', nor a text for a given hash.
+uint64_t hash_of(const std::string& text) {
+  const Sha256 hash = sha256(text);
+  uint64_t bits = 0;
+  std::memcpy(&bits, hash.data(), sizeof(bits));
+  return bits;
 }
 
 // The last part of "/v1/responses/{id}".
@@ -232,10 +240,13 @@ std::string Service::tenant_of(const Call& call) const {
   return call.tenant ? call.tenant->name() : std::string();
 }
 
+// A number that nobody can tell from those before it, of which replies' ids let clients see some.
+uint64_t Service::draw() { return hash_of(fmt::format("{}\n{}", options_.seed, ++n_drawn_)); }
+
 uint64_t Service::salt_of(const Call& call, const ApiRequest& request) const {
   const uint64_t salt = call.tenant ? call.tenant->salt() : 0;
   if (request.cache_salt.empty()) return salt;
-  return XXH3_64bits_withSeed(request.cache_salt.data(), request.cache_salt.size(), salt);
+  return hash_of(fmt::format("{}\n{}", salt, request.cache_salt));
 }
 
 // ---- Routes
@@ -330,7 +341,7 @@ Request Service::engine_request(const Call& call, const ApiRequest& asked, const
                   .tenant = tenant_of(call),
                   .salt = salt,
                   .priority = call.tenant ? call.tenant->priority() : 0};
-  if (!asked.has_seed) request.sampling.seed = options_.seed + ++n_replies_;
+  if (!asked.has_seed) request.sampling.seed = draw();
   request.sampling.n_logprobs = asked.logprobs.value_or(-1);
   if (const auto eos = tokenizer_.eos_id()) request.stop_ids = {*eos};
   const auto think_end = tokenizer_.id_of(kThinkEnd);

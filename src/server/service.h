@@ -115,6 +115,7 @@ class Service {
   void refuse(const Call& call, const ApiError& error, int retry_after_s = 0) const;
   void log_end(std::string_view route, AccessRecord record,
                std::chrono::steady_clock::time_point arrived, const ResponseEnd& end);
+  uint64_t draw();
   uint64_t salt_of(const Call& call, const ApiRequest& request) const;
   std::string tenant_of(const Call& call) const;
 
@@ -132,7 +133,7 @@ class Service {
   PromptBuilder prompts_;
   std::shared_ptr<const TokenTrie> trie_;  // null where the vocabulary has no use for one
   const int64_t started_;                  // seconds since 1970
-  std::atomic<uint64_t> n_replies_{0};
+  std::atomic<uint64_t> n_drawn_{0};
   std::atomic<bool> draining_{false};
   WorkQueue workers_;  // last: its jobs use all of the others
 };

@@ -1,5 +1,5 @@
-// Writes the seeds of the corpora of safetensors, gguf, config, blocks, snapshot and disk_store:
-// good inputs of every form and hostile ones. Usage: fuzz_make_seeds tests/fuzz/corpus
+// Writes the seeds of the corpora of safetensors, gguf, config, blocks, snapshot, disk_store and
+// replay_file: good inputs of every form and hostile ones. Usage: fuzz_make_seeds tests/fuzz/corpus
 #include "base/mapped_file.h"
 #include "base/rng.h"
 #include "cache/disk_format.h"
@@ -9,6 +9,7 @@
 #include "model/int4_testing.h"
 #include "model/names.h"
 #include "model/weights_testing.h"
+#include "server/replay_file.h"
 #include "small_model.h"
 #include "text/unicode.h"
 
@@ -330,6 +331,27 @@ void write_disk_files(const fs::path& folder) {
   write(folder / "huge-oldest", changed(56, uint64_t{1} << 63));
 }
 
+void write_replay_files(const fs::path& folder) {
+  const std::string start = encode_replay_start(5, 6);
+  const std::string record = encode_replay_record(
+      {.keys = {{1, 2}, {3, 4}},
+       .replay = {.reasoning = "so", .reasoning_ids = {8, 9}, .reply_ids = {10, 11, 1}}});
+  const auto changed = [&](size_t at, uint32_t value) {
+    std::string bytes = start + record;
+    std::memcpy(bytes.data() + at, &value, sizeof(value));
+    return bytes;
+  };
+  write(folder / "empty", start);
+  write(folder / "one", start + record);
+  write(folder / "two", start + encode_replay_record({}) + record);
+  write(folder / "truncated", (start + record).substr(0, start.size() + record.size() - 1));
+  write(folder / "behind", start + record + "x");
+  write(folder / "other-version", changed(8, 2));
+  write(folder / "huge-record", changed(32, ~uint32_t{0}));
+  write(folder / "wrong-checksum", changed(40, 0));
+  write(folder / "huge-list", changed(48, ~uint32_t{0}));
+}
+
 }  // namespace
 }  // namespace dsv4
 
@@ -343,6 +365,7 @@ int main(int argc, char** argv) {
     dsv4::write_config(corpus / "config", corpus / ".." / ".." / "golden");
     dsv4::write_snapshots(corpus / "snapshot");
     dsv4::write_disk_files(corpus / "disk_store");
+    dsv4::write_replay_files(corpus / "replay_file");
     return 0;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "%s\n", error.what());

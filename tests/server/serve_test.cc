@@ -1,12 +1,14 @@
 // The server as a whole: the same answers whatever else happens, prefixes that hit, over restarts
 // too.
 #include "base/rng.h"
+#include "server/reply_shape.h"
 #include "test_server.h"
 
 #include <fmt/core.h>
 
 #include <algorithm>
 #include <random>
+#include <set>
 
 namespace dsv4 {
 namespace {
@@ -249,6 +251,23 @@ TEST_F(ServeTest, reasoning_ends_when_its_budget_is_spent_and_an_answer_follows)
   EXPECT_FALSE(reply.at("content", "").as_string("").empty()) << answer.body;
   const Json details = answer.json().at("usage", "").at("completion_tokens_details", "");
   EXPECT_LE(details.at("reasoning_tokens", "").as_int(""), 5) << answer.body;
+}
+
+TEST_F(ServeTest, replies_without_a_seed_differ_and_their_ids_cannot_be_guessed) {
+  TestServer server;
+  Json body = chat({message("user", "Tell me a story")}, 20);
+  body.set("temperature", 2.0).set("n", 4);
+  std::set<std::string> texts;
+  for (int i = 0; i < 2; ++i) {
+    const Json answer = ask(server.address(), "/v1/chat/completions", body).json();
+    for (const Json& choice : answer.at("choices", "").as_array("")) {
+      EXPECT_TRUE(texts.insert(choice.at("message", "").print()).second) << choice.print();
+    }
+    const std::string id = answer.at("id", "").as_string("");
+    for (uint64_t seed = 0; seed < 20; ++seed) {  // the server's is 7
+      EXPECT_NE(id, IdMaker(seed).next("chatcmpl-"));
+    }
+  }
 }
 
 }  // namespace

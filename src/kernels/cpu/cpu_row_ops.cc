@@ -4,12 +4,12 @@
 #include "quant/float_formats.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <cstddef>
 #include <functional>
 #include <limits>
-#include <vector>
 
 namespace dsv4 {
 namespace {
@@ -23,63 +23,69 @@ void head_norm_bf16(float* x, int64_t n, float eps) {
   for (int64_t i = 0; i < n; ++i) x[i] = round_to_bf16(x[i] * factor);
 }
 
-// The scores of a row as integers of the same order, so that the largest can be found by counting.
-// A NaN ranks below every number, the zeros are equal.
-class Ranks {
- public:
-  explicit Ranks(std::span<const float> scores) : ranks_(scores.size()) {
-    for (size_t i = 0; i < scores.size(); ++i) ranks_[i] = rank(scores[i]);
-  }
+// A score as an integer of the same order, so that the largest can be found by counting. A NaN
+// ranks below every number, the zeros are equal.
+uint32_t rank(float score) {
+  const float number = std::isnan(score) ? -std::numeric_limits<float>::infinity() : score + 0.0f;
+  const auto bits = std::bit_cast<uint32_t>(number);
+  return bits >> 31 != 0 ? ~bits : bits | 0x80000000;
+}
 
-  uint32_t operator[](int32_t i) const { return ranks_[static_cast<size_t>(i)]; }
-
-  // The k-th largest, k at least 1.
-  uint32_t kth_largest(size_t k) const {
-    std::vector<size_t> counts(size_t{1} << kBits);
-    for (const uint32_t rank : ranks_) ++counts[rank >> (32 - kBits)];
-    size_t bucket = counts.size() - 1;
-    for (; k > counts[bucket]; --bucket) k -= counts[bucket];
-    std::vector<uint32_t> rest;
-    rest.reserve(counts[bucket]);
-    for (const uint32_t rank : ranks_) {
-      if (rank >> (32 - kBits) == bucket) rest.push_back(rank);
+// The rank of the k-th largest, k at least 1: digit by digit, each by counting those that agree
+// with it so far. Takes no memory, whatever the number of scores.
+uint32_t kth_largest_by_counting(std::span<const float> scores, size_t k) {
+  constexpr int kBits = 11;  // of a digit: first sign, exponent and two bits
+  uint32_t known = 0;
+  uint32_t known_bits = 0;
+  for (const int shift : {21, 10, 0}) {
+    std::array<uint32_t, size_t{1} << kBits> counts = {};
+    constexpr uint32_t kDigit = (uint32_t{1} << kBits) - 1;
+    const uint32_t digit_bits = ~known_bits >> shift & kDigit;  // the last one has ten
+    for (const float score : scores) {
+      const uint32_t value = rank(score);
+      if ((value & known_bits) == known) ++counts[value >> shift & digit_bits];
     }
-    const auto kth = rest.begin() + static_cast<std::ptrdiff_t>(k) - 1;
-    std::nth_element(rest.begin(), kth, rest.end(), std::greater<>());
-    return *kth;
+    size_t digit = digit_bits;
+    for (; k > counts[digit]; --digit) k -= counts[digit];
+    known |= static_cast<uint32_t>(digit) << shift;
+    known_bits |= digit_bits << shift;
   }
+  return known;
+}
 
- private:
-  static constexpr int kBits = 11;  // sign, exponent and two bits
+// Of few scores, such as a router's.
+constexpr size_t kFewScores = 512;
 
-  static uint32_t rank(float score) {
-    const float number = std::isnan(score) ? -std::numeric_limits<float>::infinity() : score + 0.0f;
-    const auto bits = std::bit_cast<uint32_t>(number);
-    return bits >> 31 != 0 ? ~bits : bits | 0x80000000;
-  }
-
-  std::vector<uint32_t> ranks_;
-};
+uint32_t kth_largest_of_few(std::span<const float> scores, size_t k) {
+  std::array<uint32_t, kFewScores> ranks = {};
+  const auto end = std::ranges::transform(scores, ranks.begin(), rank).out;
+  const auto kth = ranks.begin() + static_cast<std::ptrdiff_t>(k) - 1;
+  std::nth_element(ranks.begin(), kth, end, std::greater<>());
+  return *kth;
+}
 
 // Of equal scores those of lower indices are taken, and come first.
 void top_k_row(std::span<const float> scores, TopKOrder order, std::span<int32_t> ids) {
   const size_t k = std::min(scores.size(), ids.size());
   std::fill(ids.begin() + static_cast<std::ptrdiff_t>(k), ids.end(), -1);
   if (k == 0) return;
-  const Ranks ranks(scores);
-  const uint32_t smallest = ranks.kth_largest(k);
-  size_t n_above = 0;
-  for (int32_t i = 0; i < std::ssize(scores); ++i) n_above += ranks[i] > smallest ? 1 : 0;
+  const uint32_t smallest = scores.size() <= kFewScores ? kth_largest_of_few(scores, k)
+                                                        : kth_largest_by_counting(scores, k);
+  const auto n_above = static_cast<size_t>(
+      std::ranges::count_if(scores, [&](float s) { return rank(s) > smallest; }));
   size_t n_equal = k - n_above;
   size_t n = 0;
   for (int32_t i = 0; n < k; ++i) {
-    if (ranks[i] < smallest || (ranks[i] == smallest && n_equal == 0)) continue;
-    if (ranks[i] == smallest) --n_equal;
+    const uint32_t value = rank(scores[static_cast<size_t>(i)]);
+    if (value < smallest || (value == smallest && n_equal == 0)) continue;
+    if (value == smallest) --n_equal;
     ids[n++] = i;
   }
   if (order == TopKOrder::kByIndex) return;
   std::sort(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(k), [&](int32_t a, int32_t b) {
-    return ranks[a] != ranks[b] ? ranks[a] > ranks[b] : a < b;
+    const uint32_t of_a = rank(scores[static_cast<size_t>(a)]);
+    const uint32_t of_b = rank(scores[static_cast<size_t>(b)]);
+    return of_a != of_b ? of_a > of_b : a < b;
   });
 }
 
