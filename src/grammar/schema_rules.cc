@@ -58,8 +58,7 @@ RuleId SchemaRules::rule(const Conjunction& schemas, ValueForm form) {
   Key key{{}, form};
   for (const SchemaNode& node : schemas) key.first.push_back(node.json);
   std::ranges::sort(key.first);
-  const auto repeated = std::ranges::unique(key.first);
-  key.first.erase(repeated.begin(), repeated.end());
+  key.first.erase(std::unique(key.first.begin(), key.first.end()), key.first.end());
   const auto [it, is_new] = rules_.try_emplace(std::move(key), 0);
   if (is_new) {
     it->second = json_.builder().add_rule();
