@@ -5,7 +5,7 @@ BUILD = build/$(P)
 BIN = build/release/dsv4
 JOBS ?= $(shell nproc)
 
-.PHONY: all build setup chat test test-asan test-tsan golden-report quality-report fuzz test-readers test-schemas bench bench-model bench-compare lint format check install clean help
+.PHONY: all build setup chat test test-asan test-tsan golden-report quality-report fuzz test-readers test-schemas test-page test-clients test-api test-all bench bench-model bench-compare lint format check install clean help
 
 all: build
 
@@ -24,6 +24,10 @@ test: setup ## install what is missing, build, run all tests; T=pattern picks so
 	@$(MAKE) --no-print-directory build
 	ctest --test-dir $(BUILD) --output-on-failure -R '$(T)'
 
+test-all: ## the long forms of the tests too: clients, page, schemas, readers, many more cases
+	@DSV4_TEST_ALL=1 $(MAKE) --no-print-directory test
+	@$(MAKE) --no-print-directory test-readers test-schemas test-clients test-api test-page
+
 test-asan: ## the tests under the address and undefined behaviour sanitizers
 	@$(MAKE) --no-print-directory test P=asan
 
@@ -40,7 +44,8 @@ quality-report: setup ## measure what each type of weights costs into docs/quali
 
 fuzz: ## run the fuzz targets for S seconds each (default 60); N=name picks one
 	@scripts/setup.sh build dev
-	@$(MAKE) --no-print-directory build P=fuzz
+	@cmake --preset fuzz >/dev/null
+	cmake --build --preset fuzz -j $(JOBS) --target fuzzers
 	scripts/fuzz.sh build/fuzz '$(N)' $${S:-60}
 
 test-readers: ## compare GGUF files with the public Python readers, which it downloads
@@ -48,6 +53,26 @@ test-readers: ## compare GGUF files with the public Python readers, which it dow
 	@[ -x build/readers/bin/python ] || python3 -m venv build/readers
 	@build/readers/bin/python -m pip install -q --disable-pip-version-check -r tests/readers/requirements.txt
 	tests/readers/run.sh build/release build/readers/bin/python
+
+test-page: ## the chat page in headless Chromium; screenshots in build/page
+	@scripts/setup.sh build page
+	@$(MAKE) --no-print-directory build P=release
+	python3 tests/page/page_test.py src/server/page build/page --dsv4 $(BIN) --model models/mini
+
+# The environment of the public clients, made anew when the list of them changes.
+build/clients/.ready: tests/clients/requirements.txt
+	@rm -rf build/clients
+	@python3 -m venv build/clients
+	@build/clients/bin/python -m pip install -q --disable-pip-version-check -r $<
+	@touch $@
+
+test-clients: build/clients/.ready ## the server with the public Python clients, which it downloads
+	@$(MAKE) --no-print-directory build P=release
+	build/clients/bin/python tests/clients/run.py --dsv4 $(BIN) --model models/mini
+
+test-api: build/clients/.ready ## requests drawn from the server's own description; EXAMPLES=N of each kind
+	@$(MAKE) --no-print-directory build P=release
+	build/clients/bin/python tests/clients/run_api.py --dsv4 $(BIN) --model models/mini --examples $${EXAMPLES:-100}
 
 test-schemas: ## validate random texts of 289 JSON schemas with a public package, which it downloads
 	@$(MAKE) --no-print-directory build P=release

@@ -88,7 +88,7 @@ check_words_of_text() {
 
 check_headers() {
   files 'src/*.h' | sed 's|^src/||' | xargs -r -P2 -n1 sh -c '
-    echo "#include \"$1\"" | g++ -std=c++20 -fsyntax-only -Wno-psabi -Isrc -x c++ - 2>&1 |
+    echo "#include \"$1\"" | g++ -std=c++20 -fsyntax-only -Wno-psabi -Isrc -DDSV4_SOURCE_DIR=\"\" -x c++ - 2>&1 |
       sed -n "s|^\([^:]*:[0-9]*\):[0-9]*: \(fatal \)\{0,1\}error: |\1: $1 does not compile alone: |p" |
       head -n 1' sh
 }

@@ -42,30 +42,32 @@ int64_t entry_bytes(const ModelConfig& c, const LayerLayout& layout, int64_t lay
   return entries * layout.entry.bytes() + index_bytes;
 }
 
-template <typename Rows>
-void fill_rows(const Rows& rows, const EntryFormat& format, int64_t begin, int64_t end,
-               uint64_t& counter) {
+// row(i) is where row i is written.
+void fill_rows(const EntryFormat& format, int64_t begin, int64_t end, uint64_t& counter,
+               const auto& row) {
   std::vector<float> values(static_cast<size_t>(format.width));
   for (int64_t i = begin; i < end; ++i) {
     for (float& value : values) {
       value = static_cast<float>(random_uniform(0, 0, counter++) * 2 - 1);
     }
-    encode_entry(format, values.data(), reinterpret_cast<std::byte*>(rows.row(i)));
+    encode_entry(format, values.data(), reinterpret_cast<std::byte*>(row(i)));
   }
 }
 
 template <typename T>
 void fill_ring(const RowRing<T>& ring, const EntryFormat& format, int64_t n_tokens,
                uint64_t& counter) {
-  fill_rows(ring, format, std::max<int64_t>(0, n_tokens - ring.capacity()), n_tokens, counter);
+  fill_rows(format, std::max<int64_t>(0, n_tokens - ring.capacity()), n_tokens, counter,
+            [&](int64_t i) { return ring.row(i); });
 }
 
-void fill_compressor(const CompressorState& state, const EntryFormat& format, int64_t n_tokens,
+void fill_compressor(CompressorState& state, const EntryFormat& format, int64_t n_tokens,
                      int64_t ratio, uint64_t& counter) {
   const EntryFormat tail{EntryType::kF32, state.values.width(), 0};
   fill_ring(state.values, tail, n_tokens, counter);
   fill_ring(state.scores, tail, n_tokens, counter);
-  fill_rows(state.entries, format, 0, n_tokens / ratio, counter);
+  fill_rows(format, 0, n_tokens / ratio, counter,
+            [&](int64_t i) { return state.entries.writable_row(i); });
 }
 
 }  // namespace
@@ -79,13 +81,13 @@ SequenceState random_state(const StateLayout& layout, int64_t n_tokens) {
   state.reserve(n_tokens);
   uint64_t counter = 0;
   for (size_t i = 0; i < layout.layers.size(); ++i) {
-    const LayerState& layer = state.layer(static_cast<int64_t>(i));
+    LayerState& layer = state.layer(static_cast<int64_t>(i));
     const LayerLayout& formats = layout.layers[i];
     fill_ring(layer.window, formats.entry, n_tokens, counter);
-    for (const CompressorState& s : layer.compressor) {
+    for (CompressorState& s : layer.compressor) {
       fill_compressor(s, formats.entry, n_tokens, formats.ratio, counter);
     }
-    for (const CompressorState& s : layer.indexer) {
+    for (CompressorState& s : layer.indexer) {
       fill_compressor(s, formats.index_entry, n_tokens, formats.ratio, counter);
     }
   }

@@ -1,5 +1,7 @@
 #include "bench/roofline.h"
 
+#include "bench/svg.h"
+
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -38,11 +40,6 @@ constexpr std::array<Style, 6> kStyles = {{{"#1f6fb4", "circle"},
                                            {"#6b4fbb", "circle"},
                                            {"#8a6d1d", "square"}}};
 
-struct Place {
-  double x = 0;
-  double y = 0;
-};
-
 struct Box {
   double left, top, right, bottom;
 
@@ -51,56 +48,9 @@ struct Box {
   }
 };
 
-std::string escaped(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      default:
-        out += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
-    }
-  }
-  return out;
-}
-
-// A logarithmic axis from `low` to `high`, drawn from pixel `from` to pixel `to`.
-struct Axis {
-  double low, high, from, to;
-
-  double at(double value) const {
-    return from + (to - from) * std::log(value / low) / std::log(high / low);
-  }
-};
-
-// The steps 1, 2 and 5 of each decade around [low, high].
-Axis make_axis(double low, double high, double from, double to) {
-  const auto step = [](double value, bool up) {
-    const double decade = std::pow(10, std::floor(std::log10(value)));
-    constexpr std::array<double, 4> kSteps = {1, 2, 5, 10};
-    double best = decade;
-    for (const double s : kSteps) {
-      if (up ? s * decade >= value * 0.999 : s * decade <= value * 1.001) best = s * decade;
-      if (up && best >= value * 0.999) break;
-    }
-    return best;
-  };
-  return {step(low, false), step(high, true), from, to};
-}
-
-class Drawing {
+class Drawing : private Svg {
  public:
-  explicit Drawing(const RooflineChart& chart) : chart_(chart) {
+  explicit Drawing(const RooflineChart& chart) : Svg(kWidth, kHeight, kFontSize), chart_(chart) {
     for (const RooflinePoint& p : chart.points) {
       if (p.ops_per_byte > 0 && p.ops_per_second > 0) points_.push_back(&p);
     }
@@ -112,21 +62,17 @@ class Drawing {
     max_y = std::max({max_y, chart.high.int8, chart.high.bf16, chart.high.f32});
     // To the right of where the highest ceiling begins, so that it is seen.
     if (chart.high.read > 0) max_x = std::max(max_x, 4 * max_y / chart.high.read);
-    x_ = make_axis(min_x / 1.5, max_x * 1.5, kLeft, kRight);
-    y_ = make_axis(min_y / 2, max_y * 1.3, kBottom, kTop);
+    x_ = make_log_axis(min_x / 1.5, max_x * 1.5, kLeft, kRight);
+    y_ = make_log_axis(min_y / 2, max_y * 1.3, kBottom, kTop);
     constexpr double kHalf = 6;
     for (const RooflinePoint* p : points_) {
-      const Place at{x_.at(p->ops_per_byte), y_.at(p->ops_per_second)};
+      const SvgPlace at{x_.at(p->ops_per_byte), y_.at(p->ops_per_second)};
       places_.push_back(at);
       taken_.push_back({at.x - kHalf, at.y - kHalf, at.x + kHalf, at.y + kHalf});
     }
   }
 
   std::string svg() {
-    add("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{0}\" height=\"{1}\" "
-        "viewBox=\"0 0 {0} {1}\" font-family=\"Helvetica, Arial, sans-serif\" "
-        "font-size=\"{2}\">\n<rect width=\"{0}\" height=\"{1}\" fill=\"#ffffff\"/>\n",
-        kWidth, kHeight, kFontSize);
     text(kLeft, 30, "start", "#1c1c1c", chart_.title, "font-size=\"19\" font-weight=\"bold\"");
     text(kLeft, 51, "start", "#555555", chart_.subtitle, "font-size=\"12.5\"");
     draw_grid();
@@ -134,31 +80,13 @@ class Drawing {
     draw_roofs(chart_.high, chart_.high, /*dashed=*/false);
     draw_points();
     draw_legend();
-    add("</svg>\n");
-    return std::move(out_);
+    return finish();
   }
 
  private:
-  template <typename... Args>
-  void add(fmt::format_string<Args...> format, Args&&... args) {
-    fmt::format_to(std::back_inserter(out_), format, std::forward<Args>(args)...);
-  }
-
-  void line(Place a, Place b, const char* color, double width, const char* more = "") {
-    add("<line x1=\"{:.1f}\" y1=\"{:.1f}\" x2=\"{:.1f}\" y2=\"{:.1f}\" stroke=\"{}\" "
-        "stroke-width=\"{}\"{}/>\n",
-        a.x, a.y, b.x, b.y, color, width, more);
-  }
-
-  void text(double x, double y, const char* anchor, const char* color, const std::string& words,
-            const std::string& more = "") {
-    add("<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"{}\" fill=\"{}\" {}>{}</text>\n", x, y,
-        anchor, color, more, escaped(words));
-  }
-
   void draw_grid() {
     for (const bool is_x : {true, false}) {
-      const Axis& axis = is_x ? x_ : y_;
+      const LogAxis& axis = is_x ? x_ : y_;
       const double unit = is_x ? 1 : 1e9;
       const double first = std::pow(10, std::floor(std::log10(axis.low)));
       for (double decade = first; decade <= axis.high * 1.001; decade *= 10) {
@@ -200,8 +128,8 @@ class Drawing {
     if (wanted(&Roofs::read)) {
       const double from = std::max(x_.low, y_.low / read);
       const double to = std::min(x_.high, (top > 0 ? top : y_.high) / read);
-      const Place a{x_.at(from), y_.at(from * read)};
-      const Place b{x_.at(to), y_.at(to * read)};
+      const SvgPlace a{x_.at(from), y_.at(from * read)};
+      const SvgPlace b{x_.at(to), y_.at(to * read)};
       line(a, b, color, width, more);
       if (!dashed) label_slope(a, b, fmt::format("read {:.0f} GB/s", read * 1e-9));
     }
@@ -233,15 +161,15 @@ class Drawing {
   }
 
   // Along the slope, above it.
-  void label_slope(Place a, Place b, const std::string& words) {
+  void label_slope(SvgPlace a, SvgPlace b, const std::string& words) {
     const double length = std::hypot(b.x - a.x, b.y - a.y);
-    const Place along{(b.x - a.x) / length, (b.y - a.y) / length};
-    const Place at{a.x + 0.2 * (b.x - a.x) + 7 * along.y, a.y + 0.2 * (b.y - a.y) - 7 * along.x};
+    const SvgPlace along{(b.x - a.x) / length, (b.y - a.y) / length};
+    const SvgPlace at{a.x + 0.2 * (b.x - a.x) + 7 * along.y, a.y + 0.2 * (b.y - a.y) - 7 * along.x};
     const double angle = std::atan2(b.y - a.y, b.x - a.x) * 180 / std::numbers::pi;
     text(at.x, at.y, "start", "#1c1c1c", words,
          fmt::format("{} transform=\"rotate({:.1f} {:.1f} {:.1f})\"", kBold, angle, at.x, at.y));
     for (double d = 0; d < kBoldWidth * static_cast<double>(words.size()); d += 8) {
-      const Place p{at.x + d * along.x, at.y + d * along.y};
+      const SvgPlace p{at.x + d * along.x, at.y + d * along.y};
       taken_.push_back({p.x - 8, p.y - 10, p.x + 8, p.y + 4});
     }
   }
@@ -252,7 +180,7 @@ class Drawing {
     return kStyles[static_cast<size_t>(found - series_.begin()) % kStyles.size()];
   }
 
-  void marker(Place at, const Style& style) {
+  void marker(SvgPlace at, const Style& style) {
     const std::string shape = style.shape;
     constexpr double kR = 4.5;
     const char* look = "stroke=\"#ffffff\" stroke-width=\"0.8\"";
@@ -261,11 +189,11 @@ class Drawing {
           style.color, look);
       return;
     }
-    std::vector<Place> corners = {{-4, -4}, {4, -4}, {4, 4}, {-4, 4}};
+    std::vector<SvgPlace> corners = {{-4, -4}, {4, -4}, {4, 4}, {-4, 4}};
     if (shape == "diamond") corners = {{0, -5.5}, {5.5, 0}, {0, 5.5}, {-5.5, 0}};
     if (shape == "triangle") corners = {{0, -5.5}, {5, 4}, {-5, 4}};
     std::string list;
-    for (const Place& c : corners) list += fmt::format("{:.1f},{:.1f} ", at.x + c.x, at.y + c.y);
+    for (const SvgPlace& c : corners) list += fmt::format("{:.1f},{:.1f} ", at.x + c.x, at.y + c.y);
     list.pop_back();
     add("<polygon points=\"{}\" fill=\"{}\" {}/>\n", list, style.color, look);
   }
@@ -278,7 +206,7 @@ class Drawing {
   }
 
   // At the nearest free place around the point, with a thin line to it where that is far.
-  void draw_label(Place point, const std::string& label, const char* color) {
+  void draw_label(SvgPlace point, const std::string& label, const char* color) {
     const double width = kLetterWidth * static_cast<double>(label.size()) + 3;
     Box box{point.x + 7, point.y - 5, point.x + 7 + width, point.y + 6};
     const Box first = box;
@@ -300,8 +228,8 @@ class Drawing {
     }
     if (!found) box = first;
     taken_.push_back(box);
-    const Place nearest{std::clamp(point.x, box.left, box.right),
-                        std::clamp(point.y, box.top, box.bottom)};
+    const SvgPlace nearest{std::clamp(point.x, box.left, box.right),
+                           std::clamp(point.y, box.top, box.bottom)};
     if (std::hypot(nearest.x - point.x, nearest.y - point.y) > 11) {
       line(point, nearest, color, 0.6, " stroke-opacity=\"0.55\"");
     }
@@ -324,12 +252,11 @@ class Drawing {
 
   const RooflineChart& chart_;
   std::vector<const RooflinePoint*> points_;
-  Axis x_{};
-  Axis y_{};
-  std::vector<Place> places_;  // of the points
+  LogAxis x_{};
+  LogAxis y_{};
+  std::vector<SvgPlace> places_;  // of the points
   std::vector<std::string> series_;
   std::vector<Box> taken_;  // by markers and labels
-  std::string out_;
 };
 
 }  // namespace

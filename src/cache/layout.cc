@@ -43,4 +43,25 @@ StateBytes state_bytes(const StateLayout& layout, int64_t n_tokens) {
   return total;
 }
 
+int64_t ring_bytes(const StateLayout& layout, int64_t n_tokens, int64_t oldest) {
+  int64_t bytes = 0;
+  for (const LayerLayout& layer : layout.layers) {
+    bytes += (n_tokens - layer.window_begin(oldest)) * layer.entry.bytes();
+    if (!layer.has_compressor()) continue;
+    const int64_t tail_rows = 2 * (n_tokens - layer.tail_begin(oldest));
+    bytes += tail_rows * layer.tail_width() * kFloatBytes;
+    if (layer.has_indexer()) bytes += tail_rows * layer.index_tail_width() * kFloatBytes;
+  }
+  return bytes;
+}
+
+std::vector<TableLayout> table_layouts(const StateLayout& layout) {
+  std::vector<TableLayout> tables;
+  for (const LayerLayout& layer : layout.layers) {
+    if (layer.has_compressor()) tables.push_back({layer.ratio, layer.entry.bytes()});
+    if (layer.has_indexer()) tables.push_back({layer.ratio, layer.index_entry.bytes()});
+  }
+  return tables;
+}
+
 }  // namespace dsv4

@@ -4,6 +4,7 @@
 
 #include "quant/entry_format.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -25,6 +26,11 @@ struct LayerLayout {
   // Inputs of the compressors, float32 in every storage.
   int64_t tail_width() const { return overlap() * entry.width; }
   int64_t index_tail_width() const { return overlap() * index_entry.width; }
+  // First tokens that what follows `n_tokens` tokens still reads, of window and compressor inputs.
+  int64_t window_begin(int64_t n_tokens) const { return std::max<int64_t>(0, n_tokens - window); }
+  int64_t tail_begin(int64_t n_tokens) const {
+    return std::max<int64_t>(0, n_tokens / ratio - (overlap() - 1)) * ratio;
+  }
 };
 
 struct StateLayout {
@@ -51,5 +57,16 @@ struct StateBytes {
 // Exactly what a sequence with room for `n_tokens` tokens allocates for its entries.
 StateBytes state_bytes(const LayerLayout& layer, int64_t rollback_tokens, int64_t n_tokens);
 StateBytes state_bytes(const StateLayout& layout, int64_t n_tokens);
+
+// Bytes of the rows of rings that a state of `n_tokens` tokens, and every earlier one down to
+// `oldest` tokens, depends on.
+int64_t ring_bytes(const StateLayout& layout, int64_t n_tokens, int64_t oldest);
+
+// One table of entries; a layer has none, one (compressor) or two (compressor, indexer).
+struct TableLayout {
+  int64_t ratio = 0;  // tokens of an entry
+  int64_t row_bytes = 0;
+};
+std::vector<TableLayout> table_layouts(const StateLayout& layout);
 
 }  // namespace dsv4

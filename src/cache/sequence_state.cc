@@ -12,7 +12,7 @@ namespace dsv4 {
 namespace {
 
 constexpr char kMagic[8] = {'D', 'S', 'V', '4', 'S', 'E', 'Q', '\0'};
-constexpr uint32_t kVersion = 2;
+constexpr uint32_t kVersion = 3;
 
 // The fixed head of a snapshot; rows follow, then the XXH3 checksum of all before it.
 struct SnapshotHeader {
@@ -27,19 +27,22 @@ static_assert(sizeof(SnapshotHeader) == 40);
 
 constexpr int64_t kChecksumBytes = 8;
 
+// Rows of positions [begin, end) as at most two runs.
 template <typename T>
 void visit_ring(const RowRing<T>& ring, int64_t begin, int64_t end, const auto& visit) {
-  const auto n = static_cast<size_t>(ring.width()) * sizeof(T);
-  for (int64_t p = begin; p < end; ++p) visit(ring.row(p), n);
+  while (begin < end) {
+    const int64_t n = std::min(end - begin, ring.capacity() - begin % ring.capacity());
+    visit(ring.row(begin), static_cast<size_t>(n * ring.width()) * sizeof(T));
+    begin += n;
+  }
 }
 
-void visit_compressor(const CompressorState& state, const LayerLayout& layout, int64_t oldest,
-                      int64_t n_tokens, const auto& visit) {
-  const int64_t begin = std::max<int64_t>(0, oldest - layout.tail_tokens());
-  visit_ring(state.values, begin, n_tokens, visit);
-  visit_ring(state.scores, begin, n_tokens, visit);
-  for (int64_t i = 0; i < n_tokens / layout.ratio; ++i) {
-    visit(state.entries.row(i), static_cast<size_t>(state.entries.width()));
+// Calls visit(first row, number of rows) for runs of entries [begin, end) within a page.
+void visit_entries(int64_t begin, int64_t end, const auto& visit) {
+  while (begin < end) {
+    const int64_t n = std::min(end - begin, kEntriesPerPage - begin % kEntriesPerPage);
+    visit(begin, n);
+    begin += n;
   }
 }
 
@@ -56,30 +59,28 @@ void RowRing<T>::append(int64_t position, Matrix<const T> rows) {
 template class RowRing<float>;
 template class RowRing<std::byte>;
 
-int64_t PagedRows::bytes() const {
-  return static_cast<int64_t>(pages_.size()) * kEntriesPerPage * row_bytes_;
+LayerState::LayerState(PagePool& pool, const LayerLayout& layout, const StateLayout& state)
+    : window(layout.window + state.rollback_tokens, layout.entry.bytes()) {
+  if (!layout.has_compressor()) return;
+  const int64_t tail = layout.tail_tokens() + state.rollback_tokens;
+  const int64_t max_entries = state.max_tokens / layout.ratio;
+  compressor.emplace_back(pool, layout.entry, layout.tail_width(), tail, max_entries);
+  if (!layout.has_indexer()) return;
+  indexer.emplace_back(pool, layout.index_entry, layout.index_tail_width(), tail, max_entries);
 }
 
-void PagedRows::reserve(int64_t n_rows) {
-  const auto n_pages = static_cast<size_t>((n_rows + kEntriesPerPage - 1) / kEntriesPerPage);
-  while (pages_.size() < n_pages) {
-    pages_.emplace_back(std::array<int64_t, 2>{kEntriesPerPage, row_bytes_});
-  }
+SequenceState::SequenceState(const StateLayout& layout, std::shared_ptr<PagePool> pool)
+    : layout_(layout), pool_(pool != nullptr ? std::move(pool) : std::make_shared<PagePool>()) {
+  for (const LayerLayout& layer : layout.layers) layers_.emplace_back(*pool_, layer, layout);
 }
 
-LayerState::LayerState(const LayerLayout& layout, int64_t rollback_tokens)
-    : window(layout.window + rollback_tokens, layout.entry.bytes()) {
-  const int64_t tail = layout.tail_tokens() + rollback_tokens;
-  if (layout.has_compressor()) compressor.emplace_back(layout.entry, layout.tail_width(), tail);
-  if (layout.has_indexer()) {
-    indexer.emplace_back(layout.index_entry, layout.index_tail_width(), tail);
-  }
-}
-
-SequenceState::SequenceState(const StateLayout& layout) : layout_(layout) {
-  for (const LayerLayout& layer : layout.layers) {
-    layers_.emplace_back(layer, layout.rollback_tokens);
-  }
+SequenceState& SequenceState::operator=(SequenceState&& other) noexcept {
+  layers_ = std::move(other.layers_);  // first: the pages go back to the pool that they are from
+  pool_ = std::move(other.pool_);
+  layout_ = std::move(other.layout_);
+  n_tokens_ = other.n_tokens_;
+  oldest_ = other.oldest_;
+  return *this;
 }
 
 int64_t SequenceState::allocated_bytes() const {
@@ -105,7 +106,8 @@ void SequenceState::reserve(int64_t n_tokens) {
   for (size_t i = 0; i < layers_.size(); ++i) {
     for (auto* compressors : {&layers_[i].compressor, &layers_[i].indexer}) {
       for (CompressorState& state : *compressors) {
-        state.entries.reserve(n_tokens / layout_.layers[i].ratio);
+        const int64_t ratio = layout_.layers[i].ratio;
+        state.entries.reserve(n_tokens_ / ratio, n_tokens / ratio);
       }
     }
   }
@@ -127,37 +129,84 @@ void SequenceState::rollback(int64_t n) {
 void SequenceState::clear() {
   n_tokens_ = 0;
   oldest_ = 0;
+  for (LayerState& layer : layers_) {
+    for (auto* compressors : {&layer.compressor, &layer.indexer}) {
+      for (CompressorState& state : *compressors) state.entries.clear();
+    }
+  }
 }
 
-template <typename Visit>
-void SequenceState::visit_rows(const Visit& visit) const {
-  for (size_t i = 0; i < layers_.size(); ++i) {
-    const LayerLayout& layout = layout_.layers[i];
-    const int64_t window_begin = std::max<int64_t>(0, oldest_ - layout.window);
-    visit_ring(layers_[i].window, window_begin, n_tokens_, visit);
-    for (const auto* compressors : {&layers_[i].compressor, &layers_[i].indexer}) {
-      for (const CompressorState& state : *compressors) {
-        visit_compressor(state, layout, oldest_, n_tokens_, visit);
+template <typename State>
+void SequenceState::visit(State& state, int64_t n_tokens, int64_t oldest, const auto& ring_rows,
+                          const auto& table) {
+  for (size_t i = 0; i < state.layers_.size(); ++i) {
+    const LayerLayout& layout = state.layout_.layers[i];
+    auto& layer = state.layers_[i];
+    visit_ring(layer.window, layout.window_begin(oldest), n_tokens, ring_rows);
+    for (auto* compressors : {&layer.compressor, &layer.indexer}) {
+      for (auto& compressor : *compressors) {
+        const int64_t begin = layout.tail_begin(oldest);
+        visit_ring(compressor.values, begin, n_tokens, ring_rows);
+        visit_ring(compressor.scores, begin, n_tokens, ring_rows);
+        table(compressor.entries, n_tokens / layout.ratio);
       }
     }
   }
 }
 
-int64_t SequenceState::snapshot_bytes() const {
-  constexpr int64_t kFloatBytes = sizeof(float);
-  int64_t rows = 0;
-  const auto rows_since = [&](int64_t tokens) {
-    return n_tokens_ - std::max<int64_t>(0, oldest_ - tokens);
+StateCheckpoint SequenceState::checkpoint(int64_t n_rollback) const {
+  CHECK(n_rollback >= 0 && n_rollback <= max_rollback(), n_rollback, max_rollback());
+  StateCheckpoint kept(layout_, pool_, n_tokens_, n_tokens_ - n_rollback,
+                       StateCheckpoint::Pages::kNone);
+  std::byte* ring_out = kept.ring_rows().data();
+  size_t i_table = 0;
+  const auto copy_ring = [&](const void* rows, size_t n) {
+    std::memcpy(ring_out, rows, n);
+    ring_out += n;
   };
-  for (const LayerLayout& layer : layout_.layers) {
-    rows += rows_since(layer.window) * layer.entry.bytes();
-    if (!layer.has_compressor()) continue;
-    const int64_t n_entries = n_tokens_ / layer.ratio;
-    const int64_t tail_rows = 2 * rows_since(layer.tail_tokens());
-    rows += n_entries * layer.entry.bytes() + tail_rows * layer.tail_width() * kFloatBytes;
-    if (!layer.has_indexer()) continue;
-    rows += n_entries * layer.index_entry.bytes();
-    rows += tail_rows * layer.index_tail_width() * kFloatBytes;
+  const auto keep_table = [&](const PagedRows& rows, int64_t n_entries) {
+    const StateCheckpoint::Table& table = kept.tables_[i_table++];
+    for (const SequencePage& page : rows.pages(table.n_pages())) kept.pages_.emplace_back(page);
+    if (table.n_partial() == 0) return;
+    const std::span<std::byte> partial = kept.partial_rows(table);
+    std::memcpy(partial.data(), rows.row(n_entries - table.n_partial()), partial.size());
+  };
+  visit(*this, n_tokens_, kept.oldest(), copy_ring, keep_table);
+  return kept;
+}
+
+void SequenceState::restore(const StateCheckpoint& kept) {
+  CHECK(kept.pool_ == pool_);
+  clear();
+  const std::byte* ring_in = kept.ring_rows().data();
+  size_t i_table = 0;
+  const auto copy_ring = [&](void* rows, size_t n) {
+    std::memcpy(rows, ring_in, n);
+    ring_in += n;
+  };
+  const auto take_table = [&](PagedRows& rows, int64_t n_entries) {
+    const StateCheckpoint::Table& table = kept.tables_[i_table++];
+    rows.share(kept.pages_of(table));
+    if (table.n_partial() == 0) return;
+    const int64_t n_full = n_entries - table.n_partial();
+    rows.reserve(n_full, n_entries);
+    const std::span<const std::byte> partial = kept.partial_rows(table);
+    std::memcpy(rows.writable_row(n_full), partial.data(), partial.size());
+  };
+  try {
+    visit(*this, kept.n_tokens(), kept.oldest(), copy_ring, take_table);
+  } catch (...) {
+    clear();
+    throw;
+  }
+  n_tokens_ = kept.n_tokens();
+  oldest_ = kept.oldest();
+}
+
+int64_t SequenceState::snapshot_bytes() const {
+  int64_t rows = ring_bytes(layout_, n_tokens_, oldest_);
+  for (const TableLayout& table : table_layouts(layout_)) {
+    rows += n_tokens_ / table.ratio * table.row_bytes;
   }
   return static_cast<int64_t>(sizeof(SnapshotHeader)) + rows + kChecksumBytes;
 }
@@ -171,9 +220,14 @@ std::vector<std::byte> SequenceState::snapshot() const {
   std::byte* out = bytes.data();
   std::memcpy(out, &header, sizeof(header));
   out += sizeof(header);
-  visit_rows([&](const void* row, size_t n) {
-    std::memcpy(out, row, n);
+  const auto copy = [&](const void* rows, size_t n) {
+    std::memcpy(out, rows, n);
     out += n;
+  };
+  visit(*this, n_tokens_, oldest_, copy, [&](const PagedRows& rows, int64_t n_entries) {
+    visit_entries(0, n_entries, [&](int64_t i, int64_t n) {
+      copy(rows.row(i), static_cast<size_t>(n * rows.width()));
+    });
   });
   const uint64_t checksum = XXH3_64bits(bytes.data(), static_cast<size_t>(out - bytes.data()));
   std::memcpy(out, &checksum, sizeof(checksum));
@@ -234,11 +288,16 @@ SequenceState SequenceState::restore(const StateLayout& layout, std::span<const 
   if (checksum != XXH3_64bits(bytes.data(), body)) {
     refuse(ErrorCode::kInvalidInput, fmt::format("byte {}: the checksum does not match", body));
   }
-  state.reserve(header.n_tokens);
   const std::byte* in = bytes.data() + sizeof(header);
-  state.visit_rows([&](void* row, size_t n) {
-    std::memcpy(row, in, n);
+  const auto copy = [&](void* rows, size_t n) {
+    std::memcpy(rows, in, n);
     in += n;
+  };
+  visit(state, state.n_tokens_, state.oldest_, copy, [&](PagedRows& rows, int64_t n_entries) {
+    rows.reserve(0, n_entries);
+    visit_entries(0, n_entries, [&](int64_t i, int64_t n) {
+      copy(rows.writable_row(i), static_cast<size_t>(n * rows.width()));
+    });
   });
   return state;
 }

@@ -4,11 +4,15 @@
 // tokens alone, and taking tokens back is forgetting them.
 #pragma once
 
+#include "cache/checkpoint.h"
 #include "cache/layout.h"
+#include "cache/page_pool.h"
+#include "cache/paged_rows.h"
 #include "tensor/tensor.h"
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -33,29 +37,13 @@ class RowRing {
   Tensor<T, 2> rows_;
 };
 
-// A growing table of entries in pages that never move.
-class PagedRows {
- public:
-  explicit PagedRows(int64_t row_bytes) : row_bytes_(row_bytes) {}
-
-  int64_t width() const { return row_bytes_; }
-  int64_t bytes() const;
-  std::byte* row(int64_t i) const {
-    return &pages_[static_cast<size_t>(i / kEntriesPerPage)].view()(i % kEntriesPerPage, 0);
-  }
-  void reserve(int64_t n_rows);
-
- private:
-  int64_t row_bytes_;
-  std::vector<Tensor<std::byte, 2>> pages_;
-};
-
 // Entries of one compressor and the inputs of those in progress.
 struct CompressorState {
-  CompressorState(const EntryFormat& format, int64_t tail_width, int64_t tail_capacity)
+  CompressorState(PagePool& pool, const EntryFormat& format, int64_t tail_width,
+                  int64_t tail_capacity, int64_t max_entries)
       : values(tail_capacity, tail_width),
         scores(tail_capacity, tail_width),
-        entries(format.bytes()) {}
+        entries(pool, format.bytes(), max_entries) {}
 
   RowRing<float> values;  // u, per token
   RowRing<float> scores;  // g with the position bias added, per token
@@ -63,23 +51,30 @@ struct CompressorState {
 };
 
 struct LayerState {
-  LayerState(const LayerLayout& layout, int64_t rollback_tokens);
+  LayerState(PagePool& pool, const LayerLayout& layout, const StateLayout& state);
 
   RowRing<std::byte> window;
   std::vector<CompressorState> compressor;  // one where the layer compresses, else none
   std::vector<CompressorState> indexer;     // one where the layer has an indexer, else none
 };
 
-// Move-only. Used by one thread at a time.
+// Move-only. Used by one thread at a time, which owns the pool.
 class SequenceState {
  public:
-  explicit SequenceState(const StateLayout& layout);
+  // Pages of entries come from `pool`, which states that share them have in common; without one the
+  // state has its own.
+  explicit SequenceState(const StateLayout& layout, std::shared_ptr<PagePool> pool = nullptr);
+  SequenceState(SequenceState&&) noexcept = default;
+  SequenceState& operator=(SequenceState&& other) noexcept;
 
   int64_t n_tokens() const { return n_tokens_; }
+  // Of rings and pages, those that others hold too included.
   int64_t allocated_bytes() const;
   LayerState& layer(int64_t i) { return layers_[static_cast<size_t>(i)]; }
 
-  // Makes room for `n_tokens` tokens in all. Throws Error(kOutOfRange) beyond the context length.
+  // Makes room for `n_tokens` tokens in all, so that the rows of those after n_tokens() can be
+  // written: pages that others hold too are copied. Throws Error(kOutOfRange) beyond the context
+  // length or the pool's limit.
   void reserve(int64_t n_tokens);
   // Counts `n` tokens whose rows have been written.
   void advance(int64_t n);
@@ -88,8 +83,15 @@ class SequenceState {
   int64_t max_rollback() const { return n_tokens_ - oldest_; }
   // Forgets the last `n` tokens. Throws Error(kOutOfRange) beyond max_rollback().
   void rollback(int64_t n);
-  // Forgets everything.
+  // Forgets everything and gives the pages back.
   void clear();
+
+  // Keeps the present state, from which `n_rollback` tokens, at most max_rollback(), can be taken
+  // back. Each costs room for its rows, and up to a block of inputs in layers of high ratio.
+  StateCheckpoint checkpoint(int64_t n_rollback = 0) const;
+  // The state that was kept, with its pages. The checkpoint is of a state of the same layout and
+  // pool. Throws as PagePool::acquire does; the state is cleared then.
+  void restore(const StateCheckpoint& checkpoint);
 
   // All that later tokens depend on, as bytes: versioned, checksummed, bound to the layout's
   // fingerprint. docs/formats.md has the layout.
@@ -99,13 +101,16 @@ class SequenceState {
                                const std::string& where);
 
  private:
-  // Calls visit(row, its bytes) for every row that the state at n_tokens_ (and every earlier state
-  // that rollback can reach) depends on, in the order of a snapshot.
-  template <typename Visit>
-  void visit_rows(const Visit& visit) const;
+  // Calls ring_rows(rows, their bytes) for runs of rows of rings and table(table, n) for tables of
+  // n entries: all that a state of n_tokens tokens, and every earlier one down to `oldest`, depends
+  // on, in the order of a snapshot.
+  template <typename State>
+  static void visit(State& state, int64_t n_tokens, int64_t oldest, const auto& ring_rows,
+                    const auto& table);
   int64_t snapshot_bytes() const;
 
   StateLayout layout_;
+  std::shared_ptr<PagePool> pool_;  // before layers_, whose pages it outlives
   std::vector<LayerState> layers_;
   int64_t n_tokens_ = 0;
   int64_t oldest_ = 0;  // smallest number of tokens that rollback can return to

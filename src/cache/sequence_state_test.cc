@@ -32,23 +32,6 @@ TEST(RowRing, keeps_the_last_rows_whatever_the_chunks) {
   }
 }
 
-TEST(PagedRows, never_move_while_they_grow) {
-  PagedRows rows(3);
-  EXPECT_EQ(rows.bytes(), 0);
-  std::vector<std::byte*> places;
-  for (int64_t n = 1; n <= 3 * kEntriesPerPage; ++n) {
-    rows.reserve(n);
-    places.push_back(rows.row(n - 1));
-    std::fill_n(places.back(), 3, static_cast<std::byte>(n));
-  }
-  EXPECT_EQ(rows.bytes(), 3 * kEntriesPerPage * 3);
-  rows.reserve(1);
-  for (int64_t i = 0; i < 3 * kEntriesPerPage; ++i) {
-    EXPECT_EQ(rows.row(i), places[static_cast<size_t>(i)]);
-    EXPECT_EQ(rows.row(i)[2], static_cast<std::byte>(i + 1));
-  }
-}
-
 constexpr KvStorage kStorages[] = {KvStorage::kF32, KvStorage::kBf16, KvStorage::kNative};
 
 // Every row that tokens after the state need is the one of the history.

@@ -71,7 +71,7 @@ void expect_documented_bytes(KvStorage storage, uint32_t storage_number) {
   Bytes expected;
   for (const char c : std::string("DSV4SEQ")) expected.push_back(static_cast<std::byte>(c));
   put(expected, uint8_t{0});
-  put(expected, uint32_t{2});  // version
+  put(expected, uint32_t{3});  // version
   put(expected, storage_number);
   put(expected, uint64_t{0x0123456789ABCDEF});
   put(expected, int64_t{11});
@@ -163,16 +163,16 @@ TEST(Snapshot, fields_of_another_program_or_model_are_refused_by_name) {
   const StateLayout layout = small_layout(2);
   expect_refused(layout, changed(0, 'd'), "byte 0: not a snapshot");
   expect_refused(layout, changed<uint32_t>(8, 1),
-                 "byte 8: snapshot version 1, this program reads 2 (1 kept all rows in float32)",
+                 "byte 8: snapshot version 1, this program reads 3 (1 kept all rows in float32)",
                  ErrorCode::kUnsupported);
-  expect_refused(layout, changed<uint32_t>(8, 3),
-                 "byte 8: snapshot version 3, this program reads 2", ErrorCode::kUnsupported);
+  expect_refused(layout, changed<uint32_t>(8, 2),
+                 "byte 8: snapshot version 2, this program reads 3", ErrorCode::kUnsupported);
   expect_refused(layout, changed<uint32_t>(12, 1),
                  "byte 12: entries are stored as bf16, this model keeps native");
   expect_refused(layout, changed<uint32_t>(12, 3), "byte 12: no storage has number 3");
   expect_refused(layout, changed<uint64_t>(16, 0x0123456789ABCDEE),
                  "byte 16: the snapshot belongs");
-  Bytes damaged = changed<uint32_t>(8, 2);
+  Bytes damaged = changed<uint32_t>(8, 3);
   damaged[50] ^= std::byte{1};
   expect_refused(layout, damaged,
                  "byte " + std::to_string(damaged.size() - 8) + ": the checksum does not match");

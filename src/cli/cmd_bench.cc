@@ -1,4 +1,5 @@
-// `dsv4 bench`: speed of the kernels, or of a model, against the machine's own limits.
+// `dsv4 bench`: speed of the kernels, or of a model, against the machine's own limits. The
+// subcommand for servers is in cmd_bench_serve.cc.
 #include "base/mapped_file.h"
 #include "base/output_file.h"
 #include "cli/bench_report.h"
@@ -170,7 +171,10 @@ void add_bench(CLI::App& app) {
       "Example: dsv4 bench -m flash3-q4k --json > today.jsonl\n"
       "         dsv4 bench --replay today.jsonl --compare yesterday.jsonl\n"
       "         dsv4 bench --replay kernels.jsonl,today.jsonl --svg roofline.svg");
-  command->callback([args] { run(*args); });
+  add_bench_serve(*command);
+  command->callback([args, command] {
+    if (command->get_subcommands().empty()) run(*args);
+  });
 }
 
 }  // namespace dsv4::cli

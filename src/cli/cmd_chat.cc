@@ -39,7 +39,10 @@ struct ChatArgs {
 class Chat {
  public:
   explicit Chat(const ChatArgs& args)
-      : args_(args), conversation_(args.model, args.sampling, args.think), system_(args.system) {}
+      : args_(args),
+        model_(args.model, args.sampling, args.think),
+        engine_(model_.model(), model_.tokenizer(), engine_options(model_.model(), 1)),
+        system_(args.system) {}
 
   void run() {
     catch_interrupts();
@@ -57,10 +60,10 @@ class Chat {
 
  private:
   void greet() {
-    const ModelConfig& config = conversation_.model().config();
+    const ModelConfig& config = model_.model().config();
     fmt::print("dsv4: {} ({} layers, context {} tokens, {} numerics). /help lists commands.\n\n",
-               args_.model.path, config.n_layers, conversation_.session().context(),
-               numerics_name(conversation_.model().options().numerics));
+               args_.model.path, config.n_layers, engine_.context(),
+               numerics_name(model_.model().options().numerics));
     const auto path = std::filesystem::path(args_.model.path) / "greeting.txt";
     constexpr size_t kMaxGreeting = 4096;
     if (std::filesystem::exists(path)) fmt::print("{}\n", printable(read_file(path, kMaxGreeting)));
@@ -94,18 +97,16 @@ class Chat {
   }
 
   void generate() {
-    const ChatOptions options = conversation_.chat_options();
+    const ChatOptions options = model_.chat_options();
     const Json::Array messages = all_messages();
-    const std::vector<int32_t> prompt = conversation_.prompt_of(messages, options);
-    ReplyStream reply(conversation_.session(), conversation_.tokenizer(),
-                      conversation_.generation(args_.max_tokens, {}),
-                      conversation_.parsing(messages, options));
+    const std::vector<int32_t> prompt = model_.prompt_of(messages, options);
+    Reply reply(model_.parsing(messages, options));
     const bool terminal = isatty(STDOUT_FILENO) != 0;
     ReplyPrinter printer(
         terminal ? ReplyPrinter::Reasoning::kShown : ReplyPrinter::Reasoning::kHidden, terminal);
     clear_interrupt();
     stats_ = drive_reply(
-        conversation_.session(), reply, prompt,
+        engine_, model_.request(prompt, args_.max_tokens, {}), reply,
         [&](const std::vector<ParseEvent>& events) { printer.print(events); }, was_interrupted);
     printer.finish();
     if (reader_.interactive()) {
@@ -155,7 +156,7 @@ class Chat {
     if (effort != "none" && effort != "low" && effort != "high" && effort != "max") {
       throw Error(ErrorCode::kInvalidInput, "/think", "expected none, low, high or max");
     }
-    conversation_.think().effort = effort;
+    model_.think().effort = effort;
   }
 
   void save(const std::string& path) const {
@@ -169,7 +170,7 @@ class Chat {
   void load(const std::string& path) {
     if (path.empty()) throw Error(ErrorCode::kInvalidInput, "/load", "name a file");
     const Json json = Json::parse(read_file(path), path);
-    ChatRequest request = read_chat_request(json, conversation_.chat_options(), path);
+    ChatRequest request = read_chat_request(json, model_.chat_options(), path);
     encode_chat(request.messages, request.options);  // refuses what could not be continued
     system_.clear();
     messages_ = std::move(request.messages);
@@ -177,17 +178,17 @@ class Chat {
   }
 
   void print_stats() {
-    const Session& session = conversation_.session();
-    const int64_t n_tokens = std::ssize(session.tokens());
+    const int64_t n_tokens = stats_.n_prompt + stats_.n_generated;
     const double mib =
-        static_cast<double>(state_bytes(conversation_.model().state_layout(), n_tokens).total()) /
+        static_cast<double>(state_bytes(model_.model().state_layout(), n_tokens).total()) /
         (1 << 20);
     fmt::print("{}\nstate {} of {} tokens, {:.1f} MiB\n", stats_.line(), n_tokens,
-               session.context(), mib);
+               engine_.context(), mib);
   }
 
   const ChatArgs& args_;
-  Conversation conversation_;
+  ChatModel model_;
+  Engine engine_;
   LineReader reader_;
   std::string system_;
   Json::Array messages_;

@@ -17,6 +17,9 @@
 namespace dsv4::cli {
 namespace {
 
+// Cases answered at the same time: the weights are read once for all of them.
+constexpr int64_t kTogether = 32;
+
 struct EvalArgs {
   ModelArgs model;
   std::string cases;
@@ -42,13 +45,13 @@ void run_skills(const EvalArgs& args) {
   const std::vector<SkillCase> cases = read_skill_cases(read_file(args.cases), args.cases);
   const Tokenizer tokenizer = load_tokenizer(args.model.path);
   LoadedModel model(args.model);
-  Session session(*model);
+  Engine engine(*model, tokenizer, engine_options(*model, kTogether));
   Progress progress("eval skills");
   std::map<std::string, Score> scores;
   Score all;
   nlohmann::ordered_json answers = nlohmann::ordered_json::array();
-  for (const SkillCase& skill_case : cases) {
-    const SkillAnswer answer = answer_case(skill_case, session, tokenizer, args.max_tokens);
+  answer_cases(cases, engine, tokenizer, args.max_tokens, [&](size_t i, const SkillAnswer& answer) {
+    const SkillCase& skill_case = cases[i];
     for (Score* score : {&scores[skill_case.skill], &all}) {
       score->right += answer.right ? 1 : 0;
       ++score->total;
@@ -59,7 +62,7 @@ void run_skills(const EvalArgs& args) {
                        {"ids", answer.ids},
                        {"text", answer.text}});
     progress.update(all.total, std::ssize(cases), fmt::format("{} right", all.right));
-  }
+  });
   progress.clear();
   if (!args.json) return print_table(scores, all);
   nlohmann::ordered_json skills;

@@ -47,8 +47,8 @@ std::string read_standard_input() {
   return text;
 }
 
-Question read_question(const RunArgs& args, const Conversation& conversation) {
-  Question question{.messages = {}, .options = conversation.chat_options(), .prompt = {}};
+Question read_question(const RunArgs& args, const ChatModel& chat) {
+  Question question{.messages = {}, .options = chat.chat_options(), .prompt = {}};
   if (!args.ids.empty()) {
     question.prompt = parse_ids(args.ids);
     return question;
@@ -61,7 +61,7 @@ Question read_question(const RunArgs& args, const Conversation& conversation) {
   } else {
     const std::string text = args.prompt ? *args.prompt : read_standard_input();
     if (args.raw) {
-      question.prompt = conversation.tokenizer().encode(text, ParseSpecial::kYes);
+      question.prompt = chat.tokenizer().encode(text, ParseSpecial::kYes);
       return question;
     }
     if (!args.system.empty()) {
@@ -69,7 +69,7 @@ Question read_question(const RunArgs& args, const Conversation& conversation) {
     }
     question.messages.push_back(Json().set("role", "user").set("content", text));
   }
-  question.prompt = conversation.prompt_of(question.messages, question.options);
+  question.prompt = chat.prompt_of(question.messages, question.options);
   return question;
 }
 
@@ -92,10 +92,10 @@ Json logprobs_json(const std::vector<SampledToken>& tokens) {
   return list;
 }
 
-Json result_json(const RunArgs& args, const ReplyStream& reply, const ReplyStats& stats) {
+Json result_json(const RunArgs& args, const Reply& reply, const ReplyStats& stats) {
   Json json = to_json(reply.message());
-  json.set("finish_reason", stop_reason_name(*reply.generator().stop_reason()));
-  json.set("ids", ids_json(reply.generator().ids()));
+  json.set("finish_reason", end_reason_name(reply.reason()));
+  json.set("ids", ids_json(reply.ids()));
   if (args.n_logprobs >= 0) json.set("logprobs", logprobs_json(reply.tokens()));
   json.set("usage",
            Json().set("prompt_tokens", stats.n_prompt).set("completion_tokens", stats.n_generated));
@@ -107,21 +107,19 @@ Json result_json(const RunArgs& args, const ReplyStream& reply, const ReplyStats
 void run(const RunArgs& args) {
   SamplingArgs sampling = args.sampling;
   sampling.params.n_logprobs = args.n_logprobs;
-  Conversation conversation(args.model, sampling, args.think);
-  const Question question = read_question(args, conversation);
+  ChatModel chat(args.model, sampling, args.think);
+  const Question question = read_question(args, chat);
+  Engine engine(chat.model(), chat.tokenizer(), engine_options(chat.model(), 1));
   const bool as_it_is = !args.ids.empty() || args.raw;
-  ReplyStream reply(conversation.session(), conversation.tokenizer(),
-                    conversation.generation(args.max_tokens, args.stops),
-                    as_it_is
-                        ? std::nullopt
-                        : std::optional(conversation.parsing(question.messages, question.options)));
+  Reply reply(as_it_is ? std::nullopt
+                       : std::optional(chat.parsing(question.messages, question.options)));
   const bool terminal = isatty(STDOUT_FILENO) != 0;
   const bool show = terminal || args.show_reasoning;
   ReplyPrinter printer(show ? ReplyPrinter::Reasoning::kShown : ReplyPrinter::Reasoning::kHidden,
                        terminal);
   catch_interrupts();
   const ReplyStats stats = drive_reply(
-      conversation.session(), reply, question.prompt,
+      engine, chat.request(question.prompt, args.max_tokens, args.stops), reply,
       [&](const std::vector<ParseEvent>& events) {
         if (!args.json) printer.print(events);
       },
@@ -168,7 +166,7 @@ void add_run(CLI::App& app) {
   command->footer(
       "Examples:\n"
       "  dsv4 run -m models/mini -p 'Sort these numbers from small to large: 45, 13, 19'\n"
-      "  dsv4 run -m models/mini --messages conversation.json --json\n"
+      "  dsv4 run -m models/mini --messages chat.json --json\n"
       "  echo 'Who are you?' | dsv4 run -m models/mini");
   command->callback([args] { run(*args); });
 }

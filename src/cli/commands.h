@@ -18,6 +18,7 @@ enum ExitCode {
 };
 
 void add_bench(CLI::App& app);
+void add_bench_serve(CLI::App& bench);  // to `dsv4 bench`
 void add_compare(CLI::App& app);
 void add_detokenize(CLI::App& app);
 void add_encode(CLI::App& app);
@@ -30,6 +31,7 @@ void add_logits(CLI::App& app);
 void add_parse(CLI::App& app);
 void add_quantize(CLI::App& app);
 void add_run(CLI::App& app);
+void add_serve(CLI::App& app);
 void add_synth(CLI::App& app);
 void add_tokenize(CLI::App& app);
 

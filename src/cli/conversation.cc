@@ -1,5 +1,6 @@
 #include "cli/conversation.h"
 
+#include "base/check.h"
 #include "base/error.h"
 #include "base/json.h"
 #include "base/mapped_file.h"
@@ -59,18 +60,16 @@ void ThinkArgs::add_to(CLI::App& command) {
                    "Read special tokens such as <｜User｜> in messages as tokens, not as text");
 }
 
-Conversation::Conversation(const ModelArgs& model, const SamplingArgs& sampling,
-                           const ThinkArgs& think)
+ChatModel::ChatModel(const ModelArgs& model, const SamplingArgs& sampling, const ThinkArgs& think)
     : think_(think),
       tokenizer_(load_tokenizer(model.path)),
       sampling_(sampling.get()),
-      model_(model),
-      session_(*model_) {
+      model_(model) {
   apply_model_defaults(model.path, sampling, sampling_);
   if (think_.variant == "auto") think_.variant = model_->config().has_dspark ? "0731" : "preview";
 }
 
-ChatOptions Conversation::chat_options() const {
+ChatOptions ChatModel::chat_options() const {
   ChatOptions options;
   options.variant = *chat_variant_of(think_.variant);
   if (think_.effort == "none") return options;
@@ -81,23 +80,22 @@ ChatOptions Conversation::chat_options() const {
   return options;
 }
 
-std::vector<int32_t> Conversation::prompt_of(const Json::Array& messages,
-                                             const ChatOptions& options) const {
+std::vector<int32_t> ChatModel::prompt_of(const Json::Array& messages,
+                                          const ChatOptions& options) const {
   const std::vector<TextSpan> spans = encode_chat(messages, options);
   return think_.parse_special ? tokenizer_.encode(join(spans), ParseSpecial::kYes)
                               : tokenizer_.encode(spans);
 }
 
-GenerationOptions Conversation::generation(int64_t max_tokens,
-                                           std::vector<std::string> stops) const {
-  GenerationOptions options{.sampling = sampling_, .max_tokens = max_tokens};
-  options.stop_ids = {static_cast<int32_t>(model_->config().eos_token_id)};
-  options.stop_strings = std::move(stops);
-  return options;
+Request ChatModel::request(std::vector<int32_t> prompt, int64_t max_tokens,
+                           std::vector<std::string> stops) const {
+  Request request{.prompt = std::move(prompt), .sampling = sampling_, .max_tokens = max_tokens};
+  request.stop_ids = {static_cast<int32_t>(model_->config().eos_token_id)};
+  request.stop_strings = std::move(stops);
+  return request;
 }
 
-LenientOptions Conversation::parsing(const Json::Array& messages,
-                                     const ChatOptions& options) const {
+LenientOptions ChatModel::parsing(const Json::Array& messages, const ChatOptions& options) const {
   Json::Array tools;
   for (const Json& message : messages) {
     const Json* declared = message.find("tools");
@@ -116,32 +114,41 @@ std::string ReplyStats::line() const {
       rate(n_generated, decode_s));
 }
 
-ReplyStats drive_reply(Session& session, ReplyStream& reply, const std::vector<int32_t>& prompt,
+ReplyStats drive_reply(Engine& engine, Request request, Reply& reply,
                        const std::function<void(const std::vector<ParseEvent>&)>& on_events,
                        const std::function<bool()>& interrupted) {
-  ReplyStats stats;
-  stats.n_prompt = std::ssize(prompt);
   const auto start = std::chrono::steady_clock::now();
-  {
-    Progress progress("reading the prompt");
-    reply.start(prompt, [&](int64_t done, int64_t total) {
-      progress.update(done, total);
-      return !interrupted();
-    });
-  }
-  stats.n_reused = stats.n_prompt - session.n_computed();
-  stats.prefill_s = seconds_since(start);
-  session.remember();  // the next prompt may drop this reply's reasoning
-  const auto decode_start = std::chrono::steady_clock::now();
+  const std::shared_ptr<EventStream> stream = engine.submit(std::move(request)).stream;
+  CHECK(stream != nullptr);
+  Progress progress("reading the prompt");
+  std::vector<StreamEvent> arrived;
   std::vector<ParseEvent> events;
-  while (reply.next(events)) {
+  for (bool more = true; more;) {
+    arrived.clear();
+    more = stream->wait_and_take(arrived);
+    if (interrupted()) stream->cancel();
+    for (StreamEvent& event : arrived) {
+      const PromptUsage& usage = event.usage;
+      if (event.kind == StreamEvent::Kind::kProgress) {
+        progress.update(usage.n_done - usage.n_cached, usage.n_prompt - usage.n_cached);
+      } else {
+        progress.clear();
+      }
+      reply.take(std::move(event), events);
+    }
     on_events(events);
-    if (interrupted()) reply.cancel();
+    events.clear();
   }
-  on_events(events);
-  stats.n_generated = std::ssize(reply.generator().ids());
-  stats.decode_s = seconds_since(decode_start);
-  return stats;
+  if (reply.reason() == EndReason::kError) {
+    throw Error(ErrorCode::kInvalidInput, "reply", reply.error());
+  }
+  const PromptUsage& usage = reply.usage();
+  const double prefill_s = usage.queued_s + usage.prefill_s;
+  return {.n_prompt = usage.n_prompt,
+          .n_reused = usage.n_cached,
+          .n_generated = std::ssize(reply.tokens()),
+          .prefill_s = prefill_s,
+          .decode_s = seconds_since(start) - prefill_s};
 }
 
 void ReplyPrinter::switch_to(ParseEvent::Kind kind) {

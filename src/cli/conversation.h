@@ -1,4 +1,4 @@
-// What `run` and `chat` share: a model with its tokenizer and defaults, and how a conversation
+// What `run`, `chat` and `serve` share: a model with its tokenizer and defaults, how a conversation
 // becomes a prompt and a printed reply.
 #pragma once
 
@@ -27,20 +27,23 @@ struct ThinkArgs {
   void add_to(CLI::App& command);
 };
 
-class Conversation {
+class ChatModel {
  public:
-  Conversation(const ModelArgs& model, const SamplingArgs& sampling, const ThinkArgs& think);
+  ChatModel(const ModelArgs& model, const SamplingArgs& sampling, const ThinkArgs& think);
 
   Model& model() { return *model_; }
-  Session& session() { return session_; }
+  const Model& model() const { return *model_; }
   const Tokenizer& tokenizer() const { return tokenizer_; }
   ThinkArgs& think() { return think_; }
+  // As asked for, else as generation_config.json says.
+  const SamplingParams& sampling() const { return sampling_; }
 
   // Settings of the chat format for the present --think.
   ChatOptions chat_options() const;
   std::vector<int32_t> prompt_of(const Json::Array& messages, const ChatOptions& options) const;
-  // Sampling as asked for, else as generation_config.json says, and the model's end token.
-  GenerationOptions generation(int64_t max_tokens, std::vector<std::string> stops) const;
+  // With these defaults and the model's end token.
+  Request request(std::vector<int32_t> prompt, int64_t max_tokens,
+                  std::vector<std::string> stops) const;
   // For the tools that the messages declare.
   LenientOptions parsing(const Json::Array& messages, const ChatOptions& options) const;
 
@@ -49,7 +52,6 @@ class Conversation {
   Tokenizer tokenizer_;
   SamplingParams sampling_;
   LoadedModel model_;
-  Session session_;
 };
 
 // Times and counts of one reply.
@@ -63,9 +65,10 @@ struct ReplyStats {
   std::string line() const;  // "12 tokens in 0.3 s (40 tokens/s), ..."
 };
 
-// Prefills and generates; prints nothing. Reports events through `on_events`; ends early when
-// `interrupted` returns true.
-ReplyStats drive_reply(Session& session, ReplyStream& reply, const std::vector<int32_t>& prompt,
+// Lets the engine answer; prints nothing but the progress of a long prompt. Reports what comes
+// through `on_events`; ends early when `interrupted` returns true. Throws Error for a request that
+// the engine refuses or cannot finish.
+ReplyStats drive_reply(Engine& engine, Request request, Reply& reply,
                        const std::function<void(const std::vector<ParseEvent>&)>& on_events,
                        const std::function<bool()>& interrupted);
 

@@ -33,6 +33,7 @@ int main(int argc, char** argv) {
   dsv4::cli::add_logits(app);
   dsv4::cli::add_parse(app);
   dsv4::cli::add_run(app);
+  dsv4::cli::add_serve(app);
   dsv4::cli::add_quantize(app);
   dsv4::cli::add_calibrate(app);
   dsv4::cli::add_synth(app);

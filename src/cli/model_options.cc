@@ -152,6 +152,16 @@ LoadedModel::LoadedModel(const ModelArgs& args)
       ops_(make_cpu_ops(pool_, parse_isa(args.isa))),
       model_(args.path, *ops_, model_options(args)) {}
 
+EngineOptions engine_options(const Model& model, int64_t max_running) {
+  const StateLayout& layout = model.state_layout();
+  const int64_t begun = state_bytes(layout, 0).total();
+  const int64_t longest = state_bytes(layout, layout.max_tokens).total();
+  EngineOptions options{.max_running = max_running};
+  options.cache.budget_bytes = longest / 4 + 4 * begun;
+  options.state_bytes = max_running * begun + longest + options.cache.budget_bytes;
+  return options;
+}
+
 std::vector<int32_t> parse_ids(const std::string& text) {
   std::vector<int32_t> ids;
   size_t begin = 0;

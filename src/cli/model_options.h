@@ -2,7 +2,7 @@
 #pragma once
 
 #include "base/thread_pool.h"
-#include "engine/sampler.h"
+#include "engine/engine.h"
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/ops.h"
 #include "model/model.h"
@@ -51,6 +51,7 @@ class LoadedModel {
  public:
   explicit LoadedModel(const ModelArgs& args);
   Model& operator*() { return model_; }
+  const Model& operator*() const { return model_; }
   ThreadPool& pool() { return pool_; }
   Model* operator->() { return &model_; }
   const Model* operator->() const { return &model_; }
@@ -60,6 +61,10 @@ class LoadedModel {
   std::unique_ptr<Ops> ops_;
   Model model_;
 };
+
+// An engine for one user: memory for `max_running` sequences that begin, one of them as long as the
+// context, and for states that a next prompt may return to.
+EngineOptions engine_options(const Model& model, int64_t max_running);
 
 // An option whose values are the names of the numerics.
 void add_numerics_option(CLI::App& command, const std::string& name, Numerics& numerics,

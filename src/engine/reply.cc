@@ -1,38 +1,81 @@
 #include "engine/reply.h"
 
-namespace dsv4 {
+#include <iterator>
+#include <utility>
 
-ReplyStream::ReplyStream(Session& session, const Tokenizer& tokenizer, GenerationOptions generation,
-                         std::optional<LenientOptions> parsing)
-    : generator_(session, tokenizer, std::move(generation)) {
+namespace dsv4 {
+namespace {
+
+bool ended_by_itself(EndReason reason) {
+  return reason == EndReason::kStopId || reason == EndReason::kStopString;
+}
+
+void append(std::vector<ParseEvent>& events, std::vector<ParseEvent> more) {
+  events.insert(events.end(), std::make_move_iterator(more.begin()),
+                std::make_move_iterator(more.end()));
+}
+
+}  // namespace
+
+const char* end_reason_name(EndReason reason) {
+  switch (reason) {
+    case EndReason::kStopId:
+    case EndReason::kStopString:
+      return "stop";
+    case EndReason::kLength:
+      return "length";
+    case EndReason::kCancelled:
+    case EndReason::kDeadline:
+      return "cancelled";
+    case EndReason::kError:
+      break;
+  }
+  return "error";
+}
+
+Reply::Reply(std::optional<LenientOptions> parsing) {
   if (parsing) parser_.emplace(std::move(*parsing));
 }
 
-bool ReplyStream::start(std::span<const int32_t> prompt, const Session::Progress& progress) {
-  return generator_.start(prompt, progress);
+std::vector<int32_t> Reply::ids() const {
+  std::vector<int32_t> ids;
+  for (const SampledToken& token : tokens_) ids.push_back(token.id);
+  return ids;
 }
 
-void ReplyStream::take_plain(std::string text, std::vector<ParseEvent>& events) {
-  plain_.content += text;
-  events.clear();
-  events.push_back({ParseEvent::Kind::kContent, std::move(text)});
+FinishReason Reply::finish_reason() const {
+  if (parser_) return parser_->finish_reason();
+  return reason_ && ended_by_itself(*reason_) ? FinishReason::kStop : FinishReason::kLength;
 }
 
-bool ReplyStream::next(std::vector<ParseEvent>& events) {
-  events.clear();
-  if (auto piece = generator_.next()) {
-    if (piece->token) tokens_.push_back(std::move(*piece->token));
-    if (parser_) {
-      events = parser_->feed(piece->text);
-    } else {
-      take_plain(std::move(piece->text), events);
-    }
-    return true;
+void Reply::take_text(std::string text, std::vector<ParseEvent>& events) {
+  if (parser_) {
+    append(events, parser_->feed(text));
+  } else if (!text.empty()) {
+    plain_.content += text;
+    events.push_back({ParseEvent::Kind::kContent, std::move(text)});
   }
-  const bool ended = generator_.stop_reason() == StopReason::kStopId ||
-                     generator_.stop_reason() == StopReason::kStopString;
-  if (parser_) events = parser_->finish(ended ? FinishReason::kStop : FinishReason::kLength);
-  return false;
+}
+
+void Reply::take(StreamEvent event, std::vector<ParseEvent>& events) {
+  switch (event.kind) {
+    case StreamEvent::Kind::kStarted:
+    case StreamEvent::Kind::kProgress:
+    case StreamEvent::Kind::kPrompt:
+      usage_ = event.usage;
+      return;
+    case StreamEvent::Kind::kToken:
+      tokens_.push_back(std::move(*event.token));
+      take_text(std::move(event.text), events);
+      return;
+    case StreamEvent::Kind::kEnd:
+      reason_ = event.reason;
+      error_ = std::move(event.error);
+      take_text(std::move(event.text), events);
+      if (!parser_) return;
+      append(events, parser_->finish(ended_by_itself(event.reason) ? FinishReason::kStop
+                                                                   : FinishReason::kLength));
+  }
 }
 
 }  // namespace dsv4

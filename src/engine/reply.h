@@ -1,7 +1,8 @@
-// A reply of the assistant: generated text taken apart into reasoning, content and tool calls.
+// One reply of the assistant as its reader sees it: the events of a stream taken apart into
+// reasoning, content and tool calls.
 #pragma once
 
-#include "engine/generator.h"
+#include "engine/event_stream.h"
 #include "text/parse_lenient.h"
 
 #include <cstdint>
@@ -10,34 +11,40 @@
 
 namespace dsv4 {
 
-// Used by one thread at a time; session and tokenizer must outlive it.
-class ReplyStream {
+// "stop", "length", "cancelled" or "error", as APIs call them.
+const char* end_reason_name(EndReason reason);
+
+// Used by one thread at a time.
+class Reply {
  public:
   // Without `parsing` the text is content as it is.
-  ReplyStream(Session& session, const Tokenizer& tokenizer, GenerationOptions generation,
-              std::optional<LenientOptions> parsing);
+  explicit Reply(std::optional<LenientOptions> parsing);
 
-  // As Generator::start.
-  bool start(std::span<const int32_t> prompt, const Session::Progress& progress = {});
+  // Takes the next event of this choice. What it says about the reply (often nothing) is added to
+  // `events`.
+  void take(StreamEvent event, std::vector<ParseEvent>& events);
 
-  // Events of the next token in `events` (often none). Returns false at the end of the reply; the
-  // last events come with that.
-  bool next(std::vector<ParseEvent>& events);
-
-  void cancel() { generator_.cancel(); }
-
-  // Complete once next() has returned false.
+  // Complete once ended() says so.
   const AssistantMessage& message() const { return parser_ ? parser_->message() : plain_; }
-  const Generator& generator() const { return generator_; }
   const std::vector<SampledToken>& tokens() const { return tokens_; }
+  std::vector<int32_t> ids() const;
+  const PromptUsage& usage() const { return usage_; }
+
+  bool ended() const { return reason_.has_value(); }
+  EndReason reason() const { return *reason_; }
+  // Of a reply that ended by itself or by its length.
+  FinishReason finish_reason() const;
+  const std::string& error() const { return error_; }
 
  private:
-  void take_plain(std::string text, std::vector<ParseEvent>& events);
+  void take_text(std::string text, std::vector<ParseEvent>& events);
 
-  Generator generator_;
   std::optional<LenientParser> parser_;
   AssistantMessage plain_;  // the reply where it is not parsed
   std::vector<SampledToken> tokens_;
+  PromptUsage usage_;
+  std::optional<EndReason> reason_;
+  std::string error_;
 };
 
 }  // namespace dsv4

@@ -20,8 +20,12 @@ struct SamplingParams {
   float top_p = 1;                           // smallest set of at least this probability
   float min_p = 0;                           // relative to the most probable token
   uint64_t seed = 0;
-  int64_t n_logprobs = 0;  // alternatives to report
+  int64_t n_logprobs = 0;  // most probable tokens to report; -1: not even the token's own
 
+  // Whether it matters which tokens were there before.
+  bool has_penalties() const {
+    return repetition_penalty != 1 || presence_penalty != 0 || frequency_penalty != 0;
+  }
   // Throws Error(kInvalidInput) naming the parameter that is out of its range.
   void validate() const;
 };
@@ -53,9 +57,20 @@ class TokenCounts {
   std::unordered_map<int32_t, Count> counts_;
 };
 
-// Chooses the token for `position`. The draw depends on (seed, position) only, so that the same
-// request gives the same text whatever else runs. Equal logits: the lower id wins.
-SampledToken sample(std::span<const float> logits, const SamplingParams& params,
-                    const TokenCounts& counts, int64_t position);
+// Chooses tokens. Owns scratch memory of the size of the vocabulary; used by one thread at a time.
+class Sampler {
+ public:
+  // The token for `position`. The draw depends on (seed, position) only, so that the same request
+  // gives the same text whatever else runs. Equal logits: the lower id wins. `allowed`: bit i % 64
+  // of word i / 64 says whether token i may come; empty: all may. Throws Error(kInvalidInput) where
+  // it lets none come.
+  SampledToken sample(std::span<const float> logits, const SamplingParams& params,
+                      const TokenCounts& counts, int64_t position,
+                      std::span<const uint64_t> allowed = {});
+
+ private:
+  std::vector<float> adjusted_;
+  std::vector<TokenLogprob> tokens_;
+};
 
 }  // namespace dsv4

@@ -16,7 +16,7 @@ const std::vector<float> kLogits = {1.0f, 3.0f, 2.0f, 3.0f, -1.0f};
 
 int32_t pick(const std::vector<float>& logits, const SamplingParams& params, int64_t position = 0,
              const TokenCounts& counts = {}) {
-  return sample(logits, params, counts, position).id;
+  return Sampler().sample(logits, params, counts, position).id;
 }
 
 // How often each id is drawn over many positions.
@@ -88,7 +88,7 @@ TEST(Sampler, penalties_and_biases_move_logits) {
 }
 
 TEST(Sampler, reports_log_probabilities_of_the_model) {
-  const SampledToken token = sample(kLogits, {.temperature = 0, .n_logprobs = 2}, {}, 0);
+  const SampledToken token = Sampler().sample(kLogits, {.temperature = 0, .n_logprobs = 2}, {}, 0);
   double total = 0;
   for (const float logit : kLogits) total += std::exp(logit);
   EXPECT_NEAR(token.logprob, 3 - std::log(total), 1e-6);
@@ -118,6 +118,23 @@ TEST(Sampler, refuses_parameters_out_of_range) {
     EXPECT_THROW(params.validate(), Error);
   }
   EXPECT_NO_THROW(SamplingParams{}.validate());
+}
+
+TEST(Sampler, never_takes_what_is_not_allowed) {
+  const std::vector<uint64_t> allowed = {0b10100};
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const float infinity = std::numeric_limits<float>::infinity();
+  for (const float other : {1.0f, nan, -infinity}) {
+    const std::vector<float> logits = {9.0f, infinity, other, 9.0f, -2.0f};
+    for (int position = 0; position < 100; ++position) {
+      for (const SamplingParams& params :
+           {SamplingParams{.temperature = 0}, SamplingParams{.temperature = 2},
+            SamplingParams{.temperature = 1, .top_k = 2}, SamplingParams{.top_p = 0.5f}}) {
+        const int32_t id = Sampler().sample(logits, params, {}, position, allowed).id;
+        EXPECT_TRUE(id == 2 || id == 4) << id << " with " << other;
+      }
+    }
+  }
 }
 
 }  // namespace

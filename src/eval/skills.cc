@@ -1,11 +1,14 @@
 #include "eval/skills.h"
 
+#include "base/check.h"
 #include "base/error.h"
-#include "engine/generator.h"
+#include "engine/reply.h"
 #include "text/chat_request.h"
 #include "text/parse_completion.h"
 
 #include <algorithm>
+#include <deque>
+#include <memory>
 
 #include <fmt/core.h>
 
@@ -69,23 +72,36 @@ std::vector<SkillCase> read_skill_cases(const std::string& jsonl, const std::str
   return cases;
 }
 
-SkillAnswer answer_case(const SkillCase& skill_case, Session& session, const Tokenizer& tokenizer,
-                        int64_t max_tokens) {
+namespace {
+
+// Requests that wait for their turn in the engine: enough to keep its places taken.
+constexpr size_t kMaxAhead = 256;
+
+Request request_of(const SkillCase& skill_case, const Tokenizer& tokenizer, int64_t max_tokens) {
   ChatOptions options;
   options.thinking_mode = skill_case.thinking_mode;
-  const ChatRequest request = read_chat_request(skill_case.request, options, skill_case.id);
-  const std::vector<int32_t> prompt =
-      tokenizer.encode(encode_chat(request.messages, request.options));
+  const ChatRequest chat = read_chat_request(skill_case.request, options, skill_case.id);
+  Request request{.prompt = tokenizer.encode(encode_chat(chat.messages, chat.options)),
+                  .sampling = {.temperature = 0, .n_logprobs = -1},
+                  .max_tokens = max_tokens};
+  if (const auto eos = tokenizer.eos_id()) request.stop_ids = {*eos};
+  return request;
+}
 
-  GenerationOptions generation{.sampling = {.temperature = 0}, .max_tokens = max_tokens};
-  if (const auto eos = tokenizer.eos_id()) generation.stop_ids = {*eos};
-  Generator generator(session, tokenizer, generation);
-  generator.start(prompt);
-  while (generator.next()) {
+SkillAnswer judge(const SkillCase& skill_case, EventStream& stream, const Tokenizer& tokenizer) {
+  Reply reply(std::nullopt);
+  std::vector<StreamEvent> events;
+  std::vector<ParseEvent> parsed;
+  for (bool more = true; more;) {
+    events.clear();
+    more = stream.wait_and_take(events);
+    for (StreamEvent& event : events) reply.take(std::move(event), parsed);
   }
-  SkillAnswer answer{.ids = generator.ids(),
-                     .text = tokenizer.decode(generator.ids(), SkipSpecial::kNo)};
-  if (generator.stop_reason() != StopReason::kStopId) return answer;
+  if (reply.reason() == EndReason::kError) {
+    throw Error(ErrorCode::kInvalidInput, skill_case.id, reply.error());
+  }
+  SkillAnswer answer{.ids = reply.ids(), .text = tokenizer.decode(reply.ids(), SkipSpecial::kNo)};
+  if (reply.reason() != EndReason::kStopId) return answer;
   try {
     answer.right =
         is_right(parse_completion(answer.text, skill_case.thinking_mode), skill_case.expected);
@@ -93,6 +109,25 @@ SkillAnswer answer_case(const SkillCase& skill_case, Session& session, const Tok
     answer.right = false;  // not a well-formed completion
   }
   return answer;
+}
+
+}  // namespace
+
+void answer_cases(const std::vector<SkillCase>& cases, Engine& engine, const Tokenizer& tokenizer,
+                  int64_t max_tokens,
+                  const std::function<void(size_t, const SkillAnswer&)>& on_answer) {
+  std::deque<std::shared_ptr<EventStream>> ahead;
+  size_t n_submitted = 0;
+  for (size_t i = 0; i < cases.size(); ++i) {
+    while (n_submitted < cases.size() && ahead.size() < kMaxAhead) {
+      const SkillCase& next = cases[n_submitted++];
+      auto submission = engine.submit(request_of(next, tokenizer, max_tokens));
+      CHECK(submission.stream != nullptr, next.id);
+      ahead.push_back(std::move(submission.stream));
+    }
+    on_answer(i, judge(cases[i], *ahead.front(), tokenizer));
+    ahead.pop_front();
+  }
 }
 
 }  // namespace dsv4

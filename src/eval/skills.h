@@ -2,12 +2,14 @@
 // for known tasks, such as the bundled one (models/mini/README.md).
 #pragma once
 
-#include "engine/session.h"
+#include "engine/engine.h"
 #include "text/chat_types.h"
 #include "text/json.h"
 #include "text/tokenizer.h"
 
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -32,8 +34,10 @@ struct SkillAnswer {
 // Reads one case per line. Throws Error(kInvalidInput) naming the line.
 std::vector<SkillCase> read_skill_cases(const std::string& jsonl, const std::string& where);
 
-// Generates up to `max_tokens` tokens and judges them.
-SkillAnswer answer_case(const SkillCase& skill_case, Session& session, const Tokenizer& tokenizer,
-                        int64_t max_tokens);
+// Generates up to `max_tokens` tokens for each case, many at a time, and judges them. Calls
+// `on_answer` with the index of the case, in order.
+void answer_cases(const std::vector<SkillCase>& cases, Engine& engine, const Tokenizer& tokenizer,
+                  int64_t max_tokens,
+                  const std::function<void(size_t, const SkillAnswer&)>& on_answer);
 
 }  // namespace dsv4

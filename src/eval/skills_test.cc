@@ -27,21 +27,21 @@ TEST(Skills, the_bundled_model_answers_as_the_reference_does) {
   const auto ops = make_cpu_ops(pool);
   Model model(kFolder, *ops);
   const Tokenizer tokenizer = Tokenizer::load(kFolder);
-  Session session(model);
+  Engine engine(model, tokenizer, {});
   std::istringstream lines(jsonl);
   int n_right = 0;
   int n_compared = 0;
-  for (const SkillCase& skill_case : cases) {
+  answer_cases(cases, engine, tokenizer, 120, [&](size_t i, const SkillAnswer& answer) {
+    const SkillCase& skill_case = cases[i];
     std::string line;
     std::getline(lines, line);
     const nlohmann::json reference = parse_json(line, "eval.jsonl");
-    const SkillAnswer answer = answer_case(skill_case, session, tokenizer, 120);
     n_right += answer.right ? 1 : 0;
     EXPECT_EQ(answer.right, reference["correct"].get<bool>()) << skill_case.id;
-    if (reference["min_gap"].get<double>() < 0.01) continue;  // a close call: rounding may decide
+    if (reference["min_gap"].get<double>() < 0.01) return;  // a close call: rounding may decide
     ++n_compared;
     EXPECT_EQ(answer.ids, reference["reference_ids"].get<std::vector<int32_t>>()) << skill_case.id;
-  }
+  });
   EXPECT_EQ(n_right, 193);
   EXPECT_GT(n_compared, 200);
 }

@@ -30,7 +30,7 @@ std::vector<std::shared_ptr<const Grammar>> grammars() {
       R"({"type":"object","properties":{"q":{"type":"string"},"n":{"type":["integer","null"]}},
           "required":["q"]})",
       "parameters");
-  for (const ToolChoice choice : {ToolChoice::kAuto, ToolChoice::kNone, ToolChoice::kRequired}) {
+  for (const CallRule choice : {CallRule::kAuto, CallRule::kNone, CallRule::kRequired}) {
     ReplyRules rules;
     rules.mode = ThinkingMode::kThinking;
     rules.choice = choice;

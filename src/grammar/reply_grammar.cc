@@ -55,7 +55,7 @@ class ReplyBuilder {
   explicit ReplyBuilder(const ReplyRules& rules)
       : rules_(rules), builder_(rules.schema_where), json_(builder_), dsml_(json_) {
     const bool is_text = rules.format == ReplyFormat::kText;
-    const bool is_free = rules.choice == ToolChoice::kAuto || rules.choice == ToolChoice::kNone;
+    const bool is_free = rules.choice == CallRule::kAuto || rules.choice == CallRule::kNone;
     openness_ = is_text && is_free ? Openness::kOpen : Openness::kClosed;
   }
 
@@ -87,7 +87,7 @@ class ReplyBuilder {
   }
 
   void add_content(StateId from) {
-    if (rules_.choice == ToolChoice::kRequired || rules_.choice == ToolChoice::kNamed) {
+    if (rules_.choice == CallRule::kRequired || rules_.choice == CallRule::kNamed) {
       add_block(builder_.add_text(from, "\n\n" + std::string(kBlockBegin)));
       return;
     }
@@ -96,7 +96,7 @@ class ReplyBuilder {
       return;
     }
     add_json(from);
-    if (rules_.choice == ToolChoice::kAuto && !rules_.tools.empty()) {
+    if (rules_.choice == CallRule::kAuto && !rules_.tools.empty()) {
       add_block(builder_.add_text(from, "\n\n" + std::string(kBlockBegin)));
     }
   }
@@ -104,7 +104,7 @@ class ReplyBuilder {
   // In the text of a reply that may call tools a block begins with `<｜DSML｜`; in one that may
   // not, the word ｜DSML｜ does not come at all.
   void add_text(StateId from) {
-    const bool has_calls = rules_.choice == ToolChoice::kAuto;
+    const bool has_calls = rules_.choice == CallRule::kAuto;
     WordFinder text(builder_, has_calls ? kBlockBegin : kDsml);
     builder_.add_jump(from, text.begin());
     for (const StateId state : text.states()) {
@@ -137,12 +137,12 @@ class ReplyBuilder {
 
   void add_block(StateId from) {
     std::vector<ReplyTool> tools = rules_.tools;
-    if (rules_.choice == ToolChoice::kNamed) {
+    if (rules_.choice == CallRule::kNamed) {
       std::erase_if(tools, [&](const ReplyTool& tool) { return tool.name != rules_.named_tool; });
     }
     if (tools.empty()) {
       throw Error(ErrorCode::kInvalidInput, rules_.choice_where,
-                  rules_.choice == ToolChoice::kNamed
+                  rules_.choice == CallRule::kNamed
                       ? fmt::format("there is no tool \"{}\"", rules_.named_tool)
                       : "calls are required, but there are no tools");
     }
@@ -160,9 +160,8 @@ class ReplyBuilder {
 }  // namespace
 
 std::shared_ptr<const Grammar> compile_reply(const ReplyRules& rules) {
-  const bool may_be_anything =
-      rules.format == ReplyFormat::kText && rules.tools.empty() &&
-      (rules.choice == ToolChoice::kAuto || rules.choice == ToolChoice::kNone);
+  const bool may_be_anything = rules.format == ReplyFormat::kText && rules.tools.empty() &&
+                               (rules.choice == CallRule::kAuto || rules.choice == CallRule::kNone);
   if (may_be_anything) return nullptr;
   return ReplyBuilder(rules).build();
 }

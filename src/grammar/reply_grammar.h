@@ -12,7 +12,7 @@
 
 namespace dsv4 {
 
-enum class ToolChoice {
+enum class CallRule {
   kAuto,      // text or calls
   kNone,      // no calls
   kRequired,  // calls
@@ -30,7 +30,7 @@ struct ReplyRules {
   std::string schema_where = {};
 
   std::vector<ReplyTool> tools = {};  // those that the prompt declares
-  ToolChoice choice = ToolChoice::kAuto;
+  CallRule choice = CallRule::kAuto;
   std::string named_tool = {};  // of kNamed
   std::string choice_where = "tool_choice";
   ParallelCalls parallel = ParallelCalls::kYes;

@@ -22,7 +22,7 @@ const Json& weather() {
   return schema;
 }
 
-ReplyRules rules_of(ToolChoice choice, bool is_strict, ThinkingMode mode = ThinkingMode::kChat) {
+ReplyRules rules_of(CallRule choice, bool is_strict, ThinkingMode mode = ThinkingMode::kChat) {
   ReplyRules rules;
   rules.mode = mode;
   rules.choice = choice;
@@ -49,12 +49,12 @@ const std::string kUnit = parameter("unit", "true", "C");
 TEST(ReplyGrammar, free_replies_have_no_grammar) {
   EXPECT_EQ(compile_reply({}), nullptr);
   ReplyRules none;
-  none.choice = ToolChoice::kNone;
+  none.choice = CallRule::kNone;
   EXPECT_EQ(compile_reply(none), nullptr);
 }
 
 TEST(ReplyGrammar, strict_calls_follow_their_schema) {
-  const auto grammar = compile_reply(rules_of(ToolChoice::kRequired, true));
+  const auto grammar = compile_reply(rules_of(CallRule::kRequired, true));
   EXPECT_TRUE(accepts(grammar, block(call("weather", kCity + "\n" + kUnit))));
   EXPECT_TRUE(accepts(grammar, block(call("now", ""))));
   EXPECT_TRUE(accepts(grammar, block(call("now", "") + "\n" + call("now", ""))));
@@ -78,7 +78,7 @@ TEST(ReplyGrammar, strict_calls_follow_their_schema) {
 }
 
 TEST(ReplyGrammar, loose_calls_have_declared_names_and_types) {
-  const auto grammar = compile_reply(rules_of(ToolChoice::kAuto, false));
+  const auto grammar = compile_reply(rules_of(CallRule::kAuto, false));
   EXPECT_TRUE(accepts(grammar, "any text"));
   EXPECT_TRUE(accepts(grammar, "text" + block(call("weather", kUnit))));
   EXPECT_TRUE(accepts(grammar, block(call("weather", parameter("unit", "true", "Kelvin")))));
@@ -102,13 +102,13 @@ TEST(ReplyGrammar, loose_tools_with_unsupported_schemas_take_anything) {
 }
 
 TEST(ReplyGrammar, without_calls_no_markup_comes) {
-  const auto grammar = compile_reply(rules_of(ToolChoice::kNone, false, ThinkingMode::kThinking));
+  const auto grammar = compile_reply(rules_of(CallRule::kNone, false, ThinkingMode::kThinking));
   EXPECT_TRUE(accepts(grammar, "thoughts with <｜DSML｜</think>text with ｜DSML"));
   EXPECT_FALSE(accepts(grammar, "thoughts</think>text with ｜DSML｜"));
 }
 
 TEST(ReplyGrammar, a_named_tool_is_the_only_one) {
-  ReplyRules rules = rules_of(ToolChoice::kNamed, true);
+  ReplyRules rules = rules_of(CallRule::kNamed, true);
   rules.named_tool = "now";
   rules.parallel = ParallelCalls::kNo;
   const auto grammar = compile_reply(rules);
@@ -151,23 +151,22 @@ TEST(ReplyGrammar, added_tokens_are_allowed_only_where_they_mean_something) {
     return !constraint.mask(mask) || (mask[static_cast<size_t>(*id) / 64] >> (*id % 64) & 1) != 0;
   };
   const std::optional<int32_t> user = mini_tokenizer(kRoot).id_of(kUser);
-  const ReplyRules required = rules_of(ToolChoice::kRequired, true, ThinkingMode::kThinking);
+  const ReplyRules required = rules_of(CallRule::kRequired, true, ThinkingMode::kThinking);
   EXPECT_TRUE(allows(constraint_after(required, "hm"), trie->think_end_id()));
   EXPECT_FALSE(allows(constraint_after(required, "hm"), user));
   EXPECT_FALSE(allows(constraint_after(required, "hm"), trie->eos_id()));
   EXPECT_FALSE(allows(constraint_after(required, "hm</think>\n\n"), trie->dsml_id()));
   EXPECT_TRUE(allows(constraint_after(required, "hm</think>\n\n<"), trie->dsml_id()));
-  const ReplyRules none = rules_of(ToolChoice::kNone, true);
+  const ReplyRules none = rules_of(CallRule::kNone, true);
   EXPECT_FALSE(allows(constraint_after(none, "a <"), trie->dsml_id()));
   EXPECT_TRUE(allows(constraint_after(none, "a <"), trie->eos_id()));
-  const ReplyRules any = rules_of(ToolChoice::kAuto, true);
+  const ReplyRules any = rules_of(CallRule::kAuto, true);
   EXPECT_TRUE(allows(constraint_after(any, "a "), user));  // as without a grammar
 }
 
 TEST(ReplyGrammar, random_calls_are_what_the_strict_parser_reads) {
   std::mt19937_64 rng(9);
-  const auto grammar =
-      compile_reply(rules_of(ToolChoice::kRequired, true, ThinkingMode::kThinking));
+  const auto grammar = compile_reply(rules_of(CallRule::kRequired, true, ThinkingMode::kThinking));
   for (int i = 0; i < 40; ++i) {
     GrammarConstraint constraint(mini_trie(kRoot), grammar);
     constraint.accept(*mini_trie(kRoot)->think_end_id());

@@ -18,7 +18,8 @@ class Compression {
         width_(static_cast<int64_t>(w.norm.size())),
         overlap_(w.wkv.rows / width_),
         values_(step.work.values.first(step.n_tokens()).columns(0, w.wkv.rows)),
-        scores_(step.work.scores.first(step.n_tokens()).columns(0, w.wkv.rows)) {}
+        scores_(step.work.scores.first(step.n_tokens()).columns(0, w.wkv.rows)),
+        new_entries_(step.work.new_entries) {}
 
   void run() {
     project();
@@ -28,12 +29,6 @@ class Compression {
   }
 
  private:
-  // An entry completed in this batch.
-  struct NewEntry {
-    const Segment* segment;
-    int64_t index;  // j; covers tokens [j r, (j + 1) r)
-  };
-
   CompressorState& state(const Segment& segment) const {
     LayerState& layer = step_.state(segment);
     return role_ == CompressorRole::kAttention ? layer.compressor[0] : layer.indexer[0];
@@ -55,9 +50,11 @@ class Compression {
   void pool() {
     step_.work.slot_values.clear();
     step_.work.slot_scores.clear();
-    for (const Segment& segment : step_.batch.segments) {
+    new_entries_.clear();
+    for (size_t i = 0; i < step_.batch.segments.size(); ++i) {
+      const Segment& segment = step_.batch.segments[i];
       for (int64_t j = segment.position / ratio_; j < segment.end_position() / ratio_; ++j) {
-        new_entries_.push_back({&segment, j});
+        new_entries_.push_back({i, j});
         step_.work.slot_values.start();
         step_.work.slot_scores.start();
         if (overlap_ == 2 && j > 0) add_slots(segment, (j - 1) * ratio_, 0);
@@ -87,7 +84,8 @@ class Compression {
     step_.math.round(entries_);
     step_.ops().rms_norm(entries_, w_.norm, eps, entries_);
     step_.math.round(entries_);
-    std::vector<int64_t> positions;
+    std::vector<int64_t>& positions = step_.work.entry_positions;
+    positions.clear();
     for (const NewEntry& entry : new_entries_) positions.push_back(entry.index * ratio_);
     const auto heads = View<float, 3>(entries_.data(), {entries_.size(0), 1, width_},
                                       {entries_.stride(0), width_, 1});
@@ -110,7 +108,8 @@ class Compression {
     step_.ops().encode_entries(entries_, format, stored);
     for (size_t i = 0; i < new_entries_.size(); ++i) {
       const auto& [segment, index] = new_entries_[i];
-      std::copy_n(&stored(i, 0), format.bytes(), state(*segment).entries.row(index));
+      std::copy_n(&stored(i, 0), format.bytes(),
+                  state(step_.batch.segments[segment]).entries.writable_row(index));
     }
     for (const Segment& segment : step_.batch.segments) {
       CompressorState& tail = state(segment);
@@ -132,7 +131,7 @@ class Compression {
   Matrix<float> values_;
   Matrix<float> scores_;
   Matrix<float> entries_;
-  std::vector<NewEntry> new_entries_;
+  std::vector<NewEntry>& new_entries_;
 };
 
 }  // namespace

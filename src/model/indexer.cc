@@ -43,7 +43,8 @@ void project_queries(Step& step, const IndexerWeights& w) {
 void choose(Step& step, const Segment& segment, int64_t begin, int64_t n, int64_t n_entries) {
   const int64_t row = segment.first_row + begin;
   ListBuilder<std::byte>& keys = step.work.index_keys;
-  std::vector<int64_t> visible;
+  std::vector<int64_t>& visible = step.work.n_visible;
+  visible.clear();
   const PagedRows& entries = step.state(segment).indexer[0].entries;
   keys.clear();
   for (int64_t j = 0; j < n_entries; ++j) keys.add_shared(entries.row(j));

@@ -24,8 +24,8 @@ void choose_experts(Step& step, const MoeWeights& w, Matrix<const float> scores,
       biased(t, e) = scores(t, e) + w.bias[static_cast<size_t>(e)];
     }
   }
-  const std::vector<int64_t> counts(static_cast<size_t>(n), scores.size(1));
-  step.ops().top_k(biased, counts, TopKOrder::kByScore, ids);
+  step.work.n_scores.assign(static_cast<size_t>(n), scores.size(1));
+  step.ops().top_k(biased, step.work.n_scores, TopKOrder::kByScore, ids);
 }
 
 // Scores without bias, normalised over the chosen experts and scaled.
@@ -65,18 +65,15 @@ void run_expert(Step& step, const ExpertWeights& w, Matrix<const float> x,
   step.math.linear(gate, w.w2, y);
 }
 
-// The tokens that chose each expert, and with which weight.
-struct ExpertTokens {
-  std::vector<int32_t> rows;
-  std::vector<float> weights;
-};
-
-std::vector<ExpertTokens> group_by_expert(Step& step) {
-  std::vector<ExpertTokens> groups(static_cast<size_t>(step.config.n_experts));
+// work.expert_tokens and those of them that are not empty, work.expert_groups.
+void group_by_expert(Step& step, const MoeWeights& w) {
+  std::vector<ExpertTokens>& tokens = step.work.expert_tokens;
+  tokens.resize(static_cast<size_t>(step.config.n_experts));
+  for (ExpertTokens& expert : tokens) expert.rows.clear(), expert.weights.clear();
   const Matrix<int32_t> ids = step.work.expert_ids.first(step.n_tokens());
   for (int64_t t = 0; t < ids.size(0); ++t) {
     for (int64_t i = 0; i < ids.size(1); ++i) {
-      ExpertTokens& group = groups[static_cast<size_t>(ids(t, i))];
+      ExpertTokens& group = tokens[static_cast<size_t>(ids(t, i))];
       const float weight = step.work.expert_weights.view()(t, i);
       if (!group.rows.empty() && group.rows.back() == t) {
         group.weights.back() += weight;  // a hash table may name an expert twice
@@ -86,18 +83,19 @@ std::vector<ExpertTokens> group_by_expert(Step& step) {
       }
     }
   }
-  return groups;
+  step.work.expert_groups.clear();
+  for (size_t e = 0; e < tokens.size(); ++e) {
+    const ExpertWeights& expert = w.experts[e];
+    if (tokens[e].rows.empty()) continue;
+    step.work.expert_groups.push_back(
+        {&expert.w1, &expert.w2, &expert.w3, tokens[e].rows, tokens[e].weights});
+  }
 }
 
 // y = sum over each token's experts, in ascending order, so that it is one whatever the batch.
 void run_routed_experts(Step& step, const MoeWeights& w, Matrix<const float> x, Matrix<float> y) {
-  const std::vector<ExpertTokens> tokens = group_by_expert(step);
-  std::vector<ExpertGroup> groups;
-  for (size_t e = 0; e < tokens.size(); ++e) {
-    const ExpertWeights& expert = w.experts[e];
-    if (tokens[e].rows.empty()) continue;
-    groups.push_back({&expert.w1, &expert.w2, &expert.w3, tokens[e].rows, tokens[e].weights});
-  }
+  group_by_expert(step, w);
+  const std::vector<ExpertGroup>& groups = step.work.expert_groups;
   step.work.expert_runs[static_cast<size_t>(step.layer)] += std::ssize(groups);
   std::fill_n(y.data(), y.count(), 0.0f);
   const int64_t n = step.n_tokens();

@@ -32,6 +32,7 @@ struct Batch {
   std::vector<int64_t> positions;
 
   int64_t n_tokens() const { return static_cast<int64_t>(ids.size()); }
+  void clear() { segments.clear(), ids.clear(), positions.clear(); }
 
   // Appends the next tokens of a sequence; a sequence may appear once per batch.
   void add(SequenceState& state, std::span<const int32_t> tokens) {

@@ -34,6 +34,18 @@ class ListBuilder {
   std::vector<int64_t> end_;
 };
 
+// An entry completed in this pass: `index` covers tokens [index r, (index + 1) r).
+struct NewEntry {
+  size_t segment = 0;  // of the batch
+  int64_t index = 0;
+};
+
+// The tokens that chose an expert, and with which weight.
+struct ExpertTokens {
+  std::vector<int32_t> rows;
+  std::vector<float> weights;
+};
+
 struct Workspace {
   Workspace(const ModelConfig& config, int64_t max_tokens, KvStorage storage);
 
@@ -73,16 +85,22 @@ struct Workspace {
   ListBuilder<float> slot_values;
   ListBuilder<float> slot_scores;
   ListBuilder<std::byte> index_keys;
+  std::vector<NewEntry> new_entries;     // completed in this pass
+  std::vector<int64_t> entry_positions;  // of their first tokens
+  std::vector<int64_t> n_visible;        // entries, by token
 
   // Experts
-  Tensor<float, 2> router_scores;    // [n, E]
-  Tensor<float, 2> biased_scores;    // [n, E]
-  Tensor<int32_t, 2> expert_ids;     // [n, k]
-  Tensor<float, 2> expert_weights;   // [n, k]
-  Tensor<float, 2> expert_x;         // [n, d] tokens of one expert
-  Tensor<float, 2> gate;             // [n, fe]
-  Tensor<float, 2> up;               // [n, fe]
-  Tensor<float, 2> expert_y;         // [n, d]
+  Tensor<float, 2> router_scores;           // [n, E]
+  Tensor<float, 2> biased_scores;           // [n, E]
+  Tensor<int32_t, 2> expert_ids;            // [n, k]
+  Tensor<float, 2> expert_weights;          // [n, k]
+  Tensor<float, 2> expert_x;                // [n, d] tokens of one expert
+  Tensor<float, 2> gate;                    // [n, fe]
+  Tensor<float, 2> up;                      // [n, fe]
+  Tensor<float, 2> expert_y;                // [n, d]
+  std::vector<int64_t> n_scores;            // of each token
+  std::vector<ExpertTokens> expert_tokens;  // by expert
+  std::vector<ExpertGroup> expert_groups;   // of those that some token chose
   std::vector<int64_t> expert_runs;  // by main layer: experts that some token chose, of all passes
 
   // Of all tensors. Memory is touched only as it is used, so constructing a workspace to learn its

@@ -262,19 +262,19 @@ TEST_F(Quantize, names_the_weight_that_a_type_cannot_hold) {
     float value;
     const char* type;
   };
-  for (const auto& [value, type] : {Case{std::numeric_limits<float>::quiet_NaN(), "Q4_K"},
-                                    {std::numeric_limits<float>::infinity(), "MXFP4"},
-                                    {-std::numeric_limits<float>::infinity(), "AWQ-INT4"},
-                                    {std::numeric_limits<float>::quiet_NaN(), "FP8"},
-                                    {1e6f, "F16"}}) {
+  for (const Case& bad : {Case{std::numeric_limits<float>::quiet_NaN(), "Q4_K"},
+                          {std::numeric_limits<float>::infinity(), "MXFP4"},
+                          {-std::numeric_limits<float>::infinity(), "AWQ-INT4"},
+                          {std::numeric_limits<float>::quiet_NaN(), "FP8"},
+                          {1e6f, "F16"}}) {
     for (const size_t index : {size_t{200 * 256 + 17}, size_t{9 * 256 + 5}}) {
-      const auto bits = static_cast<uint16_t>(std::bit_cast<uint32_t>(value) >> 16);
+      const auto bits = static_cast<uint16_t>(std::bit_cast<uint32_t>(bad.value) >> 16);
       std::memcpy(&tensors[name].data[2 * index], &bits, 2);
     }
-    const SourceModel source(write_model(type, config, tensors));
+    const SourceModel source(write_model(bad.type, config, tensors));
     for (const int n : {1, 3}) {
       const std::string message = message_of([&] {
-        quantize_to(source, type, folder_ / fmt::format("out-{}", type), {.n_threads = n});
+        quantize_to(source, bad.type, folder_ / fmt::format("out-{}", bad.type), {.n_threads = n});
       });
       EXPECT_EQ(message.find(name), 0u) << message;
       EXPECT_NE(message.find("row 9, column 5"), std::string::npos) << message;

@@ -66,13 +66,20 @@ class ChatRenderer {
     transition(i);
   }
 
-  std::vector<TextSpan> take() { return std::move(spans_); }
+  std::vector<PromptPiece> take() { return std::move(pieces_); }
 
  private:
   void append(std::string_view text, Trust trust) {
     if (text.empty()) return;
-    if (spans_.empty() || spans_.back().trust != trust) spans_.push_back({"", trust});
-    spans_.back().text += text;
+    if (pieces_.empty()) pieces_.emplace_back();
+    std::vector<TextSpan>& spans = pieces_.back().spans;
+    if (spans.empty() || spans.back().trust != trust) spans.push_back({"", trust});
+    spans.back().text += text;
+  }
+
+  // What is appended from now on is a piece of its own.
+  void begin_piece(PromptPiece::Kind kind, size_t message = 0) {
+    pieces_.push_back({kind, message, {}, false});
   }
 
   // Text from the messages.
@@ -161,12 +168,15 @@ class ChatRenderer {
     const ChatMessage& message = messages_[i];
     const bool follows_task = i > 0 && messages_[i - 1].field("task") != nullptr;
     if (is_thinking_ && !follows_task && has_thinking(i, 1)) {
+      begin_piece(PromptPiece::Kind::kReasoning, message.index);
       if (!message.reasoning_dropped) content(optional_text(message, "reasoning_content"));
       markup(kThinkEnd);
     }
+    begin_piece(PromptPiece::Kind::kReply, message.index);
     content(optional_text(message, "content"));
     tool_calls(message);
     if (!is_truthy(message.field("wo_eos"))) markup(kEos);
+    begin_piece(PromptPiece::Kind::kOther);
   }
 
   // Whether the reasoning of the turn is kept whose user message is `n_behind` before message i.
@@ -256,12 +266,20 @@ class ChatRenderer {
   bool is_thinking_;
   bool drop_thinking_;
   std::string_view effort_text_;
-  std::vector<TextSpan> spans_;
+  std::vector<PromptPiece> pieces_;
 };
+
+// Whether the piece ends with an added token that the format wrote.
+bool ends_with_token(const PromptPiece& piece) {
+  if (piece.spans.empty() || piece.spans.back().trust != Trust::kTrusted) return false;
+  const std::string& text = piece.spans.back().text;
+  return text.ends_with("｜>") || text.ends_with(kThinkBegin) || text.ends_with(kThinkEnd);
+}
 
 }  // namespace
 
-std::vector<TextSpan> encode_chat(const Json::Array& messages, const ChatOptions& options) {
+std::vector<PromptPiece> encode_chat_pieces(const Json::Array& messages,
+                                            const ChatOptions& options) {
   std::vector<ChatMessage> context = merge_messages(options.context, "context");
   std::vector<ChatMessage> all = merge_messages(messages, "messages");
   sort_tool_results(context, all);
@@ -279,7 +297,27 @@ std::vector<TextSpan> encode_chat(const Json::Array& messages, const ChatOptions
   ChatRenderer renderer(all, options, drop_thinking);
   if (options.add_bos && options.context.empty()) renderer.markup(kBos);
   for (size_t i = context.size(); i < all.size(); ++i) renderer.render(i);
-  return renderer.take();
+  std::vector<PromptPiece> pieces = renderer.take();
+  std::erase_if(pieces, [](const PromptPiece& piece) { return piece.spans.empty(); });
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    const bool begins_alone = i == 0 || ends_with_token(pieces[i - 1]);
+    pieces[i].stands_alone = begins_alone && ends_with_token(pieces[i]);
+  }
+  return pieces;
+}
+
+std::vector<TextSpan> encode_chat(const Json::Array& messages, const ChatOptions& options) {
+  std::vector<TextSpan> joined;
+  for (PromptPiece& piece : encode_chat_pieces(messages, options)) {
+    for (TextSpan& span : piece.spans) {
+      if (!joined.empty() && joined.back().trust == span.trust) {
+        joined.back().text += span.text;
+      } else {
+        joined.push_back(std::move(span));
+      }
+    }
+  }
+  return joined;
 }
 
 std::string join(const std::vector<TextSpan>& spans) {

@@ -32,4 +32,24 @@ std::vector<TextSpan> encode_chat(const Json::Array& messages, const ChatOptions
 
 std::string join(const std::vector<TextSpan>& spans);
 
+// A part of a prompt. What an assistant message says stands alone, so that the tokens which the
+// model once chose for it can take its place.
+struct PromptPiece {
+  enum class Kind {
+    kOther,      // of several messages and between them
+    kReasoning,  // reasoning of an assistant message and the end of it
+    kReply,      // content, tool calls and the end-of-sentence token of an assistant message
+  };
+  Kind kind = Kind::kOther;
+  size_t message = 0;  // index in `messages`; of kReasoning and kReply
+  std::vector<TextSpan> spans;
+  // Whether the piece begins right behind an added token (or the prompt) and ends with one: only
+  // then are its tokens independent of its neighbours.
+  bool stands_alone = false;
+};
+
+// The same prompt in pieces: their spans, joined, are those of encode_chat.
+std::vector<PromptPiece> encode_chat_pieces(const Json::Array& messages,
+                                            const ChatOptions& options);
+
 }  // namespace dsv4

@@ -87,7 +87,7 @@ std::vector<ChatMessage> merge_messages(const Json::Array& messages, const std::
     const std::string& role = message.at("role", place).as_string(place + ".role");
     const bool is_tool = role == "tool";
     if (!is_tool && role != "user") {
-      merged.push_back({role, &message, {}, false, place});
+      merged.push_back({role, &message, {}, false, place, i});
       continue;
     }
     ChatBlock block{is_tool ? ChatBlock::Kind::kToolResult : ChatBlock::Kind::kText,
@@ -101,7 +101,7 @@ std::vector<ChatMessage> merge_messages(const Json::Array& messages, const std::
     // A task ends a user turn for other user messages, but not for tool results.
     const bool joins = !merged.empty() && is_user(merged.back()) &&
                        (is_tool || merged.back().field("task") == nullptr);
-    if (!joins) merged.push_back({"user", is_tool ? nullptr : &message, {}, false, place});
+    if (!joins) merged.push_back({"user", is_tool ? nullptr : &message, {}, false, place, i});
     merged.back().blocks.push_back(std::move(block));
   }
   return merged;

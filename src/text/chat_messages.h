@@ -27,6 +27,7 @@ struct ChatMessage {
   std::vector<ChatBlock> blocks;  // of role user
   bool reasoning_dropped = false;
   std::string where;
+  size_t index = 0;  // of the (first) message in its list
 
   // The member, if it is there and not null.
   const Json* field(std::string_view key) const;

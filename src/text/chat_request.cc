@@ -13,6 +13,8 @@ const Json* member(const Json& json, std::string_view key) {
   return value != nullptr && !value->is_null() ? value : nullptr;
 }
 
+}  // namespace
+
 void attach_tools(const Json& tools, Json::Array& messages) {
   const auto is_role = [&](const char* role) {
     const Json* found = messages.front().find("role");
@@ -23,8 +25,6 @@ void attach_tools(const Json& tools, Json::Array& messages) {
   }
   messages.front().set("tools", tools);
 }
-
-}  // namespace
 
 ChatRequest read_chat_request(const Json& json, const ChatOptions& defaults,
                               const std::string& where) {

@@ -21,4 +21,8 @@ struct ChatRequest {
 ChatRequest read_chat_request(const Json& json, const ChatOptions& defaults,
                               const std::string& where);
 
+// Puts `tools` (a list as in a request) where the format wants them: into the first message if that
+// is a system or developer message, else into an empty system message in front.
+void attach_tools(const Json& tools, Json::Array& messages);
+
 }  // namespace dsv4

@@ -20,9 +20,21 @@ Spellings spellings_for(const LenientOptions& options) {
   return options.tools.empty() ? Spellings::kCanonical : Spellings::kAll;
 }
 
-// A tag that was cut off by the end of the text, far enough to be nothing else.
-bool begins_dsml_tag(std::string_view text) {
-  return text.starts_with("<｜DSML｜") || text.starts_with("</｜DSML｜");
+// Length of the beginning of a canonical tag, at which the text can be nothing else; 0 for others.
+size_t dsml_marker_bytes(std::string_view text) {
+  for (const std::string_view marker : {"<｜DSML｜", "</｜DSML｜"}) {
+    if (text.starts_with(marker)) return marker.size();
+  }
+  return 0;
+}
+
+// Whether the text ends with the beginning of something that must not be shown.
+bool ends_within_tag(std::string_view text) {
+  const size_t last = text.rfind('<');
+  if (last == std::string_view::npos) return false;
+  const std::string_view begun = text.substr(last);
+  const std::string_view hidden[] = {"<｜DSML｜", "</｜DSML｜", kThinkEnd, kEos};
+  return std::ranges::any_of(hidden, [&](std::string_view tag) { return tag.starts_with(begun); });
 }
 
 }  // namespace
@@ -32,7 +44,7 @@ LenientParser::LenientParser(LenientOptions options)
       start_tags_({TagKind::kThinkBegin}, Spellings::kCanonical),
       reasoning_tags_({TagKind::kThinkEnd, TagKind::kEos}, Spellings::kCanonical),
       content_tags_({TagKind::kThinkEnd, TagKind::kEos, TagKind::kBlockBegin, TagKind::kBlockEnd,
-                     TagKind::kInvokeBegin},
+                     TagKind::kInvokeBegin, TagKind::kInvokeEnd, TagKind::kParameterEnd},
                     spellings_for(options_)),
       block_tags_({TagKind::kInvokeBegin, TagKind::kBlockEnd, TagKind::kEos},
                   spellings_for(options_)),
@@ -128,13 +140,25 @@ bool LenientParser::step_content() {
   if (found.found == TagSet::Found::kTag) return content_tag(*found.tag);
   if (found.found == TagSet::Found::kPartial) {
     if (ending_ == Ending::kOpen) return false;
-    if (begins_dsml_tag(rest())) {
+    if (dsml_marker_bytes(rest()) > 0) {
       drop_cut_off_tag();
       return true;
     }
   }
-  emit_content(take(1));
+  emit_no_tag();
   return true;
+}
+
+// The beginning of a tag that means nothing here.
+void LenientParser::emit_no_tag() {
+  const size_t n_marker = dsml_marker_bytes(rest());
+  if (n_marker == 0) {
+    emit_content(take(1));
+    return;
+  }
+  flush_spaces();
+  emit(ParseEvent::Kind::kRawText, take(n_marker));
+  follows_calls_ = false;
 }
 
 bool LenientParser::content_tag(const Tag& tag) {
@@ -154,14 +178,23 @@ bool LenientParser::content_tag(const Tag& tag) {
     case TagKind::kBlockEnd:
       // The end of a block that was left before; odd spellings may be meant as text.
       if (tag.dialect == Dialect::kCanonical || is_block_open_) {
-        take(tag.text.size());
+        drop_tag(tag);
         is_block_open_ = false;
       } else {
         emit_content(take(1));
       }
       return true;
+    case TagKind::kInvokeEnd:
+    case TagKind::kParameterEnd:
+      // Behind calls it is one end too many; else somebody speaks of the format.
+      if (is_block_open_ || !message_.tool_calls.empty()) {
+        drop_tag(tag);
+      } else {
+        emit_no_tag();
+      }
+      return true;
     default:  // a stray </think>
-      take(tag.text.size());
+      drop_tag(tag);
       return true;
   }
 }
@@ -189,7 +222,7 @@ bool LenientParser::bare_invoke(const Tag& tag) {
   }
   const auto attributes = is_complete ? parse_attributes(header.substr(0, n - 1)) : std::nullopt;
   if (!attributes || !(is_block_open_ || options_.tools.has_tool(attributes->name))) {
-    emit_content(take(1));
+    emit_no_tag();
     return true;
   }
   take_spaces_before_block();
@@ -463,6 +496,15 @@ void LenientParser::take_spaces_before_block() {
     spaces_ = kEmptyLine;
   }
   raw_ = std::exchange(spaces_, {});
+}
+
+// A tag in the content that is not shown, unless what is before and behind it could then be read as
+// another one.
+void LenientParser::drop_tag(const Tag& tag) {
+  const std::string_view text = take(tag.text.size());
+  if (!spaces_.empty() || !ends_within_tag(message_.content)) return;
+  emit(ParseEvent::Kind::kRawText, text);
+  follows_calls_ = false;
 }
 
 void LenientParser::drop_cut_off_tag() {

@@ -86,7 +86,9 @@ class LenientParser {
 
   bool content_tag(const Tag& tag);
   bool bare_invoke(const Tag& tag);
+  void emit_no_tag();
   void leave_block();
+  void drop_tag(const Tag& tag);
   void drop_cut_off_tag();
   void take_spaces_before_block();
 

@@ -148,6 +148,26 @@ grep -q ">prefill<" "$work/roofline.svg" || fail "bench --svg: no prefill"
 echo '{"x": 1}' >"$work/no-run.jsonl"
 one_line_error "rows that are none" 1 "no-run.jsonl: line 1" "$dsv4" bench --replay "$work/no-run.jsonl"
 
+# --- bench serve, with what a run printed; its requests are tested in src/bench
+cat >"$work/serve.jsonl" <<'END'
+{"kind":"serve","url":"http://h:1","model":"m","load":"closed loop","date":"2026-01-01","label":"first"}
+{"kind":"serve_request","conversation":0,"turn":0,"start_s":0,"total_s":2,"first_s":0.5,"prompt_tokens":100,"cached_tokens":0,"completion_tokens":3,"finish":"stop","gaps_s":[0.5,1]}
+{"kind":"serve_request","conversation":0,"turn":1,"start_s":2,"total_s":2,"first_s":0.25,"prompt_tokens":200,"cached_tokens":150,"reusable_tokens":160,"completion_tokens":1,"finish":"length","gaps_s":[]}
+{"kind":"serve_request","conversation":1,"turn":0,"start_s":3,"total_s":1,"failure":"HTTP 429","message":"slow down"}
+END
+expect "bench serve from a file" 0 "cached: 50.0% of 300 prompt tokens, 93.8% of the 160" \
+  "$dsv4" bench serve --replay "$work/serve.jsonl" --svg "$work/serve.svg"
+grep -qF "1 x HTTP 429: slow down" "$work/out" || fail "bench serve: no failure"
+grep -qF "0.50 requests/s, 75.0 tokens/s in, 1.0 tokens/s out" "$work/out" || fail "bench serve: throughput"
+grep -q "<svg" "$work/serve.svg" || fail "bench serve --svg"
+one_line_error "bench serve without a server" 1 "/v1/models: " "$dsv4" bench serve --url http://127.0.0.1:1
+one_line_error "bench serve over https" 1 "plain http only" "$dsv4" bench serve --url https://127.0.0.1:1
+one_line_error "bench serve without work" 1 "needs --url or --replay" "$dsv4" bench serve
+one_line_error "bench serve from another file" 1 "expected what dsv4 bench serve" \
+  "$dsv4" bench serve --replay "$work/run.jsonl"
+expect "bench serve: two kinds of loops" 2 "--rate excludes --concurrency" \
+  "$dsv4" bench serve --url http://h --rate 1 --concurrency 2
+
 # --- other types
 quantize() { "$dsv4" quantize "$@"; }
 expect "a GGUF file" 0 "Q4_K" quantize -m "$mini" -o "$work/q4.gguf" --type Q4_K_M

@@ -26,7 +26,7 @@ std::shared_ptr<const Grammar> compile(const Json& schema, Kind kind) {
   }
   ReplyRules rules;
   rules.tools = {{"tool", &schema, kind == Kind::kStrictTool, "tool"}};
-  rules.choice = ToolChoice::kRequired;
+  rules.choice = CallRule::kRequired;
   return compile_reply(rules);
 }
 

@@ -1,13 +1,15 @@
-// Writes the seeds of the corpora of safetensors, gguf, config, blocks and snapshot: good inputs of
-// every form and hostile ones. Usage: fuzz_make_seeds tests/fuzz/corpus
+// Writes the seeds of the corpora of safetensors, gguf, config, blocks, snapshot, disk_store and
+// replay_file: good inputs of every form and hostile ones. Usage: fuzz_make_seeds tests/fuzz/corpus
 #include "base/mapped_file.h"
 #include "base/rng.h"
+#include "cache/disk_format.h"
 #include "cache/sequence_testing.h"
 #include "formats/gguf_testing.h"
 #include "model/gguf_config.h"
 #include "model/int4_testing.h"
 #include "model/names.h"
 #include "model/weights_testing.h"
+#include "server/replay_file.h"
 #include "small_model.h"
 #include "text/unicode.h"
 
@@ -280,11 +282,74 @@ void write_snapshots(const fs::path& folder) {
   write(folder / "longer", snapshot({9}) + "x");
   write(folder / "flipped", snapshot({8, 1}).replace(60, 1, "\x55"));
   write(folder / "other-model", changed(16, 1));
-  write(folder / "other-version", changed(8, 3 | uint64_t{2} << 32));
-  write(folder / "other-storage", changed(8, 2 | uint64_t{1} << 32));
+  write(folder / "other-version", changed(8, 2 | uint64_t{2} << 32));
+  write(folder / "other-storage", changed(8, 3 | uint64_t{1} << 32));
   write(folder / "negative-tokens", changed(24, ~uint64_t{0}));
   write(folder / "huge-tokens", changed(24, ~uint64_t{0} >> 1));
   write(folder / "huge-oldest", changed(32, uint64_t{1} << 63));
+}
+
+void write_disk_files(const fs::path& folder) {
+  const StateLayout layout = small_layout(6);
+  const auto file = [&](DiskHeader header, int64_t n_tokens) {
+    TestSequence sequence(layout, 1);
+    sequence.feed(n_tokens);
+    header.fingerprint = layout.fingerprint;
+    header.storage = static_cast<uint32_t>(layout.storage);
+    header.hash = hash_tokens(layout, 0, sequence.tokens());
+    const StateCheckpoint checkpoint = sequence.state().checkpoint(header.end - header.oldest);
+    const auto bytes = encode_disk_file(layout, header, sequence.tokens(), checkpoint);
+    return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  };
+  const auto checkpoint = [&](int64_t begin, int64_t end, int64_t oldest) {
+    return file({DiskFileKind::kCheckpoint, 2, 0, 0, 0, begin, end, oldest}, end);
+  };
+  const auto segment = [&](int64_t begin, int64_t end) {
+    return file({DiskFileKind::kSegment, 0, 0, 0, 0, begin, end, end}, end);
+  };
+  const auto changed = [&](size_t at, uint64_t value) {
+    std::string bytes = checkpoint(0, 13, 13);
+    std::memcpy(bytes.data() + at, &value, 8);
+    const uint64_t checksum = XXH3_64bits(bytes.data(), 136);
+    std::memcpy(bytes.data() + 136, &checksum, 8);
+    return bytes;
+  };
+  write(folder / "checkpoint-one-token", checkpoint(0, 1, 1));
+  write(folder / "checkpoint", checkpoint(0, 13, 13));
+  write(folder / "checkpoint-with-rollback", checkpoint(0, 20, 15));
+  write(folder / "checkpoint-behind-a-segment", checkpoint(24, 30, 30));
+  write(folder / "segment", segment(0, 24));
+  write(folder / "second-segment", segment(24, 48));
+  write(folder / "truncated", checkpoint(0, 13, 13).substr(0, 200));
+  write(folder / "header", checkpoint(0, 13, 13).substr(0, 144));
+  write(folder / "longer", segment(0, 24) + "x");
+  write(folder / "flipped", checkpoint(0, 13, 13).replace(160, 1, "\x55"));
+  write(folder / "other-version", changed(8, 2 | uint64_t{2} << 32));
+  write(folder / "other-model", changed(16, 1));
+  write(folder / "negative-begin", changed(40, ~uint64_t{0}));
+  write(folder / "huge-end", changed(48, ~uint64_t{0} >> 1));
+  write(folder / "huge-oldest", changed(56, uint64_t{1} << 63));
+}
+
+void write_replay_files(const fs::path& folder) {
+  const std::string start = encode_replay_start(5, 6);
+  const std::string record = encode_replay_record(
+      {.keys = {{1, 2}, {3, 4}},
+       .replay = {.reasoning = "so", .reasoning_ids = {8, 9}, .reply_ids = {10, 11, 1}}});
+  const auto changed = [&](size_t at, uint32_t value) {
+    std::string bytes = start + record;
+    std::memcpy(bytes.data() + at, &value, sizeof(value));
+    return bytes;
+  };
+  write(folder / "empty", start);
+  write(folder / "one", start + record);
+  write(folder / "two", start + encode_replay_record({}) + record);
+  write(folder / "truncated", (start + record).substr(0, start.size() + record.size() - 1));
+  write(folder / "behind", start + record + "x");
+  write(folder / "other-version", changed(8, 2));
+  write(folder / "huge-record", changed(32, ~uint32_t{0}));
+  write(folder / "wrong-checksum", changed(40, 0));
+  write(folder / "huge-list", changed(48, ~uint32_t{0}));
 }
 
 }  // namespace
@@ -299,6 +364,8 @@ int main(int argc, char** argv) {
     dsv4::write_blocks(corpus / "blocks");
     dsv4::write_config(corpus / "config", corpus / ".." / ".." / "golden");
     dsv4::write_snapshots(corpus / "snapshot");
+    dsv4::write_disk_files(corpus / "disk_store");
+    dsv4::write_replay_files(corpus / "replay_file");
     return 0;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "%s\n", error.what());

@@ -236,6 +236,35 @@ TEST_P(Every, a_restored_snapshot_continues_with_the_same_bits) {
   expect_same_bits(live, restored, "restored");
 }
 
+// States that share pages: one goes on, one does the same, one goes elsewhere.
+TEST_P(Every, forks_of_a_checkpoint_continue_with_the_same_bits) {
+  Random random(6);
+  Engine engine(name(), kind(), 2);
+  const int64_t vocab = engine.model.config().vocab_size;
+  const std::vector<int32_t> tokens = random.ids(280, vocab);
+  const auto pool = std::make_shared<PagePool>();
+  Sequence live(engine.model, tokens);
+  Sequence restored(engine.model, tokens);
+  for (Sequence* sequence : {&live, &restored}) {
+    sequence->state = SequenceState(engine.model.state_layout(), pool);
+  }
+  SequenceState elsewhere(engine.model.state_layout(), pool);
+  while (live.n_left() > 0) {
+    const int64_t n = std::min(1 + random.below(50), live.n_left());
+    const StateCheckpoint checkpoint = live.state.checkpoint();
+    for (SequenceState* state : {&elsewhere, &restored.state}) {
+      state->restore(checkpoint);
+      Batch wrong;
+      wrong.add(*state, random.ids(1 + random.below(60), vocab));
+      engine.model.forward(wrong);
+    }
+    restored.state.restore(checkpoint);
+    step({{&live, n}});
+    step({{&restored, n}});
+  }
+  expect_same_bits(live, restored, "restored");
+}
+
 TEST(Snapshot, belongs_to_one_model_and_numerics) {
   Engine exact("t1", kExact, 1);
   Engine official("t1", kOfficial, 1);

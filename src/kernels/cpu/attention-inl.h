@@ -35,58 +35,132 @@ DSV4_INLINE void dot_rows(const float* a, int64_t a_stride, int64_t n_a, const f
   }
 }
 
-// ---- Indexer.
+// ---- Indexer. Keys lie side by side in the lanes, so that no sum goes across lanes: the dot
+// product of a query and a key adds kScoreBlock terms in order, product and sum fused, and these
+// sums in order.
 
-DSV4_INLINE F32x4 load_4(const float* data) {
-  F32x4 v;
-  std::memcpy(&v, data, sizeof(v));
-  return v;
+constexpr int64_t kScoreBlock = 128;
+
+// kLanes keys of FP4, 128 numbers at a time: their codes are exchanged before they are decoded.
+DSV4_INLINE void decode_fp4_lines(const std::byte* const* at, int64_t d, float* keys) {
+  static_assert(kFp4EntryBlock == 32);
+  for (int64_t begin = 0; begin < d; begin += 128) {
+    U32 words[16];
+    load_lines(at, begin / 2, words);
+    for (int64_t block = 0; block < 4; ++block) {
+      F32 scale;
+      for (int64_t r = 0; r < kLanes; ++r) {
+        scale[r] = e8m0_to_float(static_cast<uint8_t>(at[r][d / 2 + begin / 32 + block]));
+      }
+      for (int64_t i = 0; i < 4; ++i) {
+        float* out = keys + (begin + block * 32 + i * 8) * kKeyBlock;
+        const U32 word = words[block * 4 + i];
+#pragma GCC unroll 8
+        for (int64_t k = 0; k < 8; ++k) {
+          const U32 code = word >> (4 * k);
+          const F32 value = as_float(as_bits(look_up(kE2m1Values, code & 7)) | (code & 8) << 28);
+          store(out + k * kKeyBlock, value * scale);
+        }
+      }
+    }
+  }
 }
 
-// total + w relu(dots) for four keys. Nothing is fused.
+// A block of keys, number by number: [d][kKeyBlock]. Behind the last key it repeats.
+static void decode_keys(const IndexerTask& task, int64_t begin, int64_t n, float* rows,
+                        int64_t stride, float* keys) {
+  for (int64_t first = 0; first < kKeyBlock; first += kLanes) {
+    const std::byte* at[kLanes];
+    for (int64_t r = 0; r < kLanes; ++r) at[r] = task.keys[begin + smaller(first + r, n - 1)];
+    if (task.format->type == EntryType::kFP4 && task.d % 128 == 0) {
+      decode_fp4_lines(at, task.d, keys + first);
+      continue;
+    }
+    for (int64_t r = 0; r < kLanes; ++r) {
+      float* row = rows + r * stride;
+      decode_entry_row(*task.format, at[r], row);
+      at[r] = reinterpret_cast<const std::byte*>(row);
+    }
+    int64_t k = 0;
+    for (; k + 16 <= task.d; k += 16) {
+      U32 words[16];
+      load_lines(at, k * 4, words);
+      for (int64_t i = 0; i < 16; ++i)
+        store(keys + (k + i) * kKeyBlock + first, as_float(words[i]));
+    }
+    for (; k < task.d; ++k) {
+      for (int64_t r = 0; r < kLanes; ++r) keys[k * kKeyBlock + first + r] = rows[r * stride + k];
+    }
+  }
+}
+
+// total + w relu(dots). Nothing is fused.
 template <bool kRoundBf16>
-DSV4_INLINE F32x4 add_head(F32x4 total, F32x4 dots, float w) {
-  F32x4 similarity = dots < F32x4{} ? F32x4{} : dots;  // keeps NaN
+DSV4_INLINE F32 add_head(F32 total, F32 dots, float w) {
+  F32 similarity = dots < F32{} ? F32{} : dots;  // keeps NaN
   if (!kRoundBf16) return total + similarity * w;
-  for (int r = 0; r < 4; ++r) {
+  for (int64_t r = 0; r < kLanes; ++r) {
     total[r] += round_to_bf16(round_to_bf16(similarity[r]) * w);
   }
   return total;
 }
 
-// Scores of up to four keys, head by head.
-template <bool kRoundBf16>
-static void score_keys(const IndexerTask& task, const float* keys, int64_t stride, int64_t n_keys,
-                       float* score) {
-  alignas(64) float dots[16];
-  F32x4 total = {};
-  int64_t h = 0;
-  for (; h + 4 <= task.n_heads; h += 4) {
-    dot_rows(task.q + h * task.d, task.d, 4, keys, stride, n_keys, task.d, dots);
+// dots[i][j] += the products of q[i] with register j of the keys, of the numbers [begin, end).
+DSV4_INLINE void add_products(const float* const (&q)[4], const float* keys, int64_t begin,
+                              int64_t end, F32 (&dots)[4][kTile]) {
+  F32 sums[4][kTile] = {};
+  for (int64_t k = begin; k < end; ++k) {
+    F32 v[kTile];
 #pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i) {
-      total = add_head<kRoundBf16>(total, load_4(dots + 4 * i), task.w[h + i]);
+    for (int64_t j = 0; j < kTile; ++j) v[j] = load(keys + k * kKeyBlock + j * kLanes);
+#pragma GCC unroll 4
+    for (int64_t i = 0; i < 4; ++i) {
+      const F32 u = broadcast(q[i][k]);
+#pragma GCC unroll 4
+      for (int64_t j = 0; j < kTile; ++j) sums[i][j] = fma(u, v[j], sums[i][j]);
     }
   }
-  if (h < task.n_heads) {
-    dot_rows(task.q + h * task.d, task.d, task.n_heads - h, keys, stride, n_keys, task.d, dots);
-    for (int64_t i = 0; h + i < task.n_heads; ++i) {
-      total = add_head<kRoundBf16>(total, load_4(dots + 4 * i), task.w[h + i]);
+#pragma GCC unroll 4
+  for (int64_t i = 0; i < 4; ++i) {
+#pragma GCC unroll 4
+    for (int64_t j = 0; j < kTile; ++j) dots[i][j] += sums[i][j];
+  }
+}
+
+// Scores of kTile registers of keys from `keys` on, four heads at a time.
+template <bool kRoundBf16>
+static void score_keys(const IndexerTask& task, const float* keys, float* score) {
+  F32 totals[kTile] = {};
+  for (int64_t h = 0; h < task.n_heads; h += 4) {
+    const float* q[4];  // missing heads repeat the last and are not added
+    for (int64_t i = 0; i < 4; ++i) q[i] = task.q + smaller(h + i, task.n_heads - 1) * task.d;
+    F32 dots[4][kTile] = {};
+    for (int64_t k = 0; k < task.d; k += kScoreBlock) {
+      add_products(q, keys, k, smaller(k + kScoreBlock, task.d), dots);
+    }
+    for (int64_t i = 0; i < smaller(4, task.n_heads - h); ++i) {
+#pragma GCC unroll 4
+      for (int64_t j = 0; j < kTile; ++j) {
+        totals[j] = add_head<kRoundBf16>(totals[j], dots[i][j], task.w[h + i]);
+      }
     }
   }
-  for (int r = 0; r < n_keys; ++r) score[r] = kRoundBf16 ? round_to_bf16(total[r]) : total[r];
+  for (int64_t j = 0; j < kTile; ++j) store(score + j * kLanes, totals[j]);
 }
 
 static void indexer_scores(const IndexerTask& task, const EntryTile& tile, float* score) {
+  float* keys = tile.data;
+  float* rows = tile.data + kKeyBlock * tile.stride;
+  alignas(64) float scores[kKeyBlock];
   for (int64_t begin = 0; begin < task.n_keys; begin += kKeyBlock) {
     const int64_t n = smaller(kKeyBlock, task.n_keys - begin);
-    for (int64_t j = 0; j < n; ++j) {
-      decode_entry_row(*task.format, task.keys[begin + j], tile.data + j * tile.stride);
+    decode_keys(task, begin, n, rows, tile.stride, keys);
+    for (int64_t j = 0; j < kKeyBlock; j += kTile * kLanes) {
+      const auto score_some = task.round_bf16 ? score_keys<true> : score_keys<false>;
+      score_some(task, keys + j, scores + j);
     }
-    for (int64_t j = 0; j < n; j += 4) {
-      const auto score_four = task.round_bf16 ? score_keys<true> : score_keys<false>;
-      score_four(task, tile.data + j * tile.stride, tile.stride, smaller(4, n - j),
-                 score + begin + j);
+    for (int64_t j = 0; j < n; ++j) {
+      score[begin + j] = task.round_bf16 ? round_to_bf16(scores[j]) : scores[j];
     }
   }
 }

@@ -57,7 +57,7 @@ void CpuOps::do_encode_entries(Matrix<const float> x, const EntryFormat& format,
 void CpuOps::do_indexer_scores(View<const float, 3> q, Matrix<const float> w,
                                const EntryLists& keys, Rounding rounding, Matrix<float> score) {
   const int64_t stride = tile_stride(q.size(2));
-  Scratch scratch(*this, kKeyBlock * stride);
+  Scratch scratch(*this, (kKeyBlock + kKeyRows) * stride);
   // Few tokens with many keys split by keys, many tokens by tokens.
   const int64_t n_parts = (score.size(1) + kKeysPerTask - 1) / kKeysPerTask;
   const auto score_part = [&](int64_t t, int64_t first, const EntryTile& tile) {

@@ -93,8 +93,8 @@ class Experts {
     const Int8Rows& hidden = scratch_.hidden[g % 2];
     const int64_t fe = gate.size(1);
     for (int64_t i = 0; i < n; ++i) {
-      swiglu_row(&gate(i, begin), &up(i, begin), end - begin, limit_,
-                 group.weights[static_cast<size_t>(i)], &gate(i, begin));
+      kernels_.rows.swiglu(&gate(i, begin), &up(i, begin), end - begin, limit_,
+                           group.weights[static_cast<size_t>(i)], &gate(i, begin));
       kernels_.quantize_int8(&gate(i, begin), end - begin, hidden.order == ColumnOrder::kEvenOdd,
                              hidden.values.data() + i * fe + begin,
                              hidden.scales.data() + (i * fe + begin) / kScaleCols,

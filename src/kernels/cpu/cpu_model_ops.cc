@@ -3,12 +3,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
+#include <iterator>
 
 namespace dsv4 {
 namespace {
-
-constexpr int64_t kMaxStreams = 16;
 
 float sigmoid(float x) { return 1 / (1 + std::exp(-x)); }
 
@@ -77,41 +75,19 @@ void CpuOps::do_hyper_connection_maps(Matrix<const float> m, const HyperConnecti
 }
 
 void CpuOps::do_collapse(View<const float, 3> streams, Matrix<const float> pre, Matrix<float> x) {
-  const int64_t d = x.size(1);
-  for_each_row(x.size(0), pre.size(1) * d, [&](int64_t t) {
-    float* out = &x(t, 0);
-    for (int64_t k = 0; k < d; ++k) out[k] = 0;
-    for (int64_t i = 0; i < pre.size(1); ++i) {
-      const float* stream = &streams(t, i, 0);
-      const float weight = pre(t, i);
-      for (int64_t k = 0; k < d; ++k) out[k] += weight * stream[k];
-    }
+  for_each_row(x.size(0), pre.size(1) * x.size(1), [&](int64_t t) {
+    kernels_.rows.collapse(&streams(t, 0, 0), streams.stride(1), &pre(t, 0), pre.size(1), x.size(1),
+                           &x(t, 0));
   });
 }
 
 void CpuOps::do_expand(Matrix<const float> y, Matrix<const float> post, View<const float, 3> mix,
                        View<float, 3> streams) {
   const int64_t h = post.size(1);
-  const int64_t d = y.size(1);
   CHECK(h <= kMaxStreams, h);
-  for_each_row(y.size(0), h * h * d, [&](int64_t t) {
-    constexpr int64_t kTile = 64;  // columns, so that a tile of all streams stays in registers
-    float next[kMaxStreams][kTile];
-    for (int64_t begin = 0; begin < d; begin += kTile) {
-      const int64_t n = std::min(kTile, d - begin);
-      for (int64_t j = 0; j < h; ++j) {
-        const float* out = &y(t, begin);
-        for (int64_t k = 0; k < n; ++k) next[j][k] = 0;
-        for (int64_t i = 0; i < h; ++i) {
-          const float* stream = &streams(t, i, begin);
-          const float weight = mix(t, i, j);
-          for (int64_t k = 0; k < n; ++k) next[j][k] += weight * stream[k];
-        }
-        const float weight = post(t, j);
-        for (int64_t k = 0; k < n; ++k) next[j][k] = weight * out[k] + next[j][k];
-      }
-      for (int64_t j = 0; j < h; ++j) std::copy_n(next[j], n, &streams(t, j, begin));
-    }
+  for_each_row(y.size(0), h * h * y.size(1), [&](int64_t t) {
+    kernels_.rows.expand(&y(t, 0), &post(t, 0), &mix(t, 0, 0), h, y.size(1), &streams(t, 0, 0),
+                         streams.stride(1));
   });
 }
 
@@ -119,46 +95,21 @@ void CpuOps::do_pool_slots(const RowLists& values, const RowLists& scores, Matri
   const int64_t width = out.size(1);
   for_each_row(out.size(0), 64 * width, [&](int64_t entry) {
     const auto u = values.of(entry);
-    const auto g = scores.of(entry);
-    for (int64_t i = 0; i < width; ++i) {
-      float largest = -std::numeric_limits<float>::infinity();
-      for (const float* slot : g) largest = std::max(largest, slot[i]);
-      float total = 0;
-      float sum = 0;
-      for (size_t s = 0; s < g.size(); ++s) {
-        const float p = std::exp(g[s][i] - largest);
-        total += p;
-        sum += p * u[s][i];
-      }
-      out(entry, i) = sum / total;
-    }
+    kernels_.rows.pool_slots(u.data(), scores.of(entry).data(), std::ssize(u), width,
+                             &out(entry, 0));
   });
 }
 
 void CpuOps::do_sqrt_softplus(Matrix<float> scores) {
-  for_each_row(scores.size(0), 32 * scores.size(1), [&](int64_t t) {
-    for (int64_t i = 0; i < scores.size(1); ++i) {
-      const float x = scores(t, i);
-      scores(t, i) = std::sqrt(x > 20 ? x : std::log1p(std::exp(x)));
-    }
-  });
-}
-
-void swiglu_row(const float* gate, const float* up, int64_t n, float limit, float weight,
-                float* out) {
-  const float bound = limit > 0 ? limit : std::numeric_limits<float>::infinity();
-  for (int64_t i = 0; i < n; ++i) {
-    const float g = std::min(gate[i], bound);
-    const float u = std::clamp(up[i], -bound, bound);
-    out[i] = weight * (g * sigmoid(g) * u);
-  }
+  for_each_row(scores.size(0), 8 * scores.size(1),
+               [&](int64_t t) { kernels_.rows.sqrt_softplus(&scores(t, 0), scores.size(1)); });
 }
 
 void CpuOps::do_swiglu(Matrix<const float> gate, Matrix<const float> up, float limit,
                        std::span<const float> row_weight, Matrix<float> out) {
-  for_each_row(gate.size(0), 32 * gate.size(1), [&](int64_t t) {
+  for_each_row(gate.size(0), 8 * gate.size(1), [&](int64_t t) {
     const float weight = row_weight.empty() ? 1.0f : row_weight[static_cast<size_t>(t)];
-    swiglu_row(&gate(t, 0), &up(t, 0), gate.size(1), limit, weight, &out(t, 0));
+    kernels_.rows.swiglu(&gate(t, 0), &up(t, 0), gate.size(1), limit, weight, &out(t, 0));
   });
 }
 

@@ -79,8 +79,4 @@ Int8Block int8_block(const Int8Rows& rows);
 // The first rows that a kernel works on when it comes to this row; nothing behind the last one.
 ReadAhead read_ahead(const QuantMatrix& w, int64_t row);
 
-// out[i] = weight * silu(min(gate[i], limit)) * clamp(up[i], -limit, limit); limit 0: no clamp.
-void swiglu_row(const float* gate, const float* up, int64_t n, float limit, float weight,
-                float* out);
-
 }  // namespace dsv4

@@ -4,31 +4,15 @@
 #include "quant/float_formats.h"
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cmath>
+#include <cstddef>
+#include <functional>
 #include <limits>
-#include <numeric>
-#include <vector>
 
 namespace dsv4 {
 namespace {
-
-// Eight partial sums in a fixed order: accurate to about 1e-7 for the widths of a model.
-float mean_square(const float* x, int64_t n) {
-  constexpr int64_t kParts = 8;
-  double sums[kParts] = {};
-  int64_t i = 0;
-  for (; i + kParts <= n; i += kParts) {
-    for (int64_t k = 0; k < kParts; ++k) sums[k] += double{x[i + k]} * x[i + k];
-  }
-  for (; i < n; ++i) sums[0] += double{x[i]} * x[i];
-  double sum = 0;
-  for (const double part : sums) sum += part;
-  return static_cast<float>(sum / static_cast<double>(n));
-}
-
-float rms_factor(const float* x, int64_t n, float eps) {
-  return 1 / std::sqrt(mean_square(x, n) + eps);
-}
 
 // One head by the reference's BF16 steps: square, mean, plus eps, rsqrt, product.
 void head_norm_bf16(float* x, int64_t n, float eps) {
@@ -39,65 +23,79 @@ void head_norm_bf16(float* x, int64_t n, float eps) {
   for (int64_t i = 0; i < n; ++i) x[i] = round_to_bf16(x[i] * factor);
 }
 
-// Orders indices by falling score, equal scores by index; a NaN ranks below every number.
-class HigherScore {
- public:
-  explicit HigherScore(const float* scores) : scores_(scores) {}
-  bool operator()(int32_t a, int32_t b) const {
-    const float score_a = rank(a);
-    const float score_b = rank(b);
-    return score_a != score_b ? score_a > score_b : a < b;
-  }
-
- private:
-  float rank(int32_t i) const {
-    return std::isnan(scores_[i]) ? -std::numeric_limits<float>::infinity() : scores_[i];
-  }
-  const float* scores_;
-};
-
-void top_k_row(const float* scores, int64_t count, TopKOrder order, std::span<int32_t> ids) {
-  const int64_t k = std::min(count, static_cast<int64_t>(ids.size()));
-  std::vector<int32_t> all(static_cast<size_t>(count));
-  std::iota(all.begin(), all.end(), 0);
-  const auto end = all.begin() + k;
-  if (k < count) std::nth_element(all.begin(), end, all.end(), HigherScore(scores));
-  if (order == TopKOrder::kByScore) {
-    std::sort(all.begin(), end, HigherScore(scores));
-  } else {
-    std::sort(all.begin(), end);
-  }
-  std::copy(all.begin(), end, ids.begin());
-  std::fill(ids.begin() + k, ids.end(), -1);
+// A score as an integer of the same order, so that the largest can be found by counting. A NaN
+// ranks below every number, the zeros are equal.
+uint32_t rank(float score) {
+  const float number = std::isnan(score) ? -std::numeric_limits<float>::infinity() : score + 0.0f;
+  const auto bits = std::bit_cast<uint32_t>(number);
+  return bits >> 31 != 0 ? ~bits : bits | 0x80000000;
 }
 
-void hadamard_row(float* x, int64_t d) {
-  for (int64_t stride = 1; stride < d; stride *= 2) {
-    for (int64_t block = 0; block < d; block += 2 * stride) {
-      for (int64_t i = block; i < block + stride; ++i) {
-        const float u = x[i];
-        const float v = x[i + stride];
-        x[i] = u + v;
-        x[i + stride] = u - v;
-      }
+// The rank of the k-th largest, k at least 1: digit by digit, each by counting those that agree
+// with it so far. Takes no memory, whatever the number of scores.
+uint32_t kth_largest_by_counting(std::span<const float> scores, size_t k) {
+  constexpr int kBits = 11;  // of a digit: first sign, exponent and two bits
+  uint32_t known = 0;
+  uint32_t known_bits = 0;
+  for (const int shift : {21, 10, 0}) {
+    std::array<uint32_t, size_t{1} << kBits> counts = {};
+    constexpr uint32_t kDigit = (uint32_t{1} << kBits) - 1;
+    const uint32_t digit_bits = ~known_bits >> shift & kDigit;  // the last one has ten
+    for (const float score : scores) {
+      const uint32_t value = rank(score);
+      if ((value & known_bits) == known) ++counts[value >> shift & digit_bits];
     }
+    size_t digit = digit_bits;
+    for (; k > counts[digit]; --digit) k -= counts[digit];
+    known |= static_cast<uint32_t>(digit) << shift;
+    known_bits |= digit_bits << shift;
   }
-  const float scale = 1 / std::sqrt(static_cast<float>(d));
-  for (int64_t i = 0; i < d; ++i) x[i] *= scale;
+  return known;
+}
+
+// Of few scores, such as a router's.
+constexpr size_t kFewScores = 512;
+
+uint32_t kth_largest_of_few(std::span<const float> scores, size_t k) {
+  std::array<uint32_t, kFewScores> ranks = {};
+  const auto end = std::ranges::transform(scores, ranks.begin(), rank).out;
+  const auto kth = ranks.begin() + static_cast<std::ptrdiff_t>(k) - 1;
+  std::nth_element(ranks.begin(), kth, end, std::greater<>());
+  return *kth;
+}
+
+// Of equal scores those of lower indices are taken, and come first.
+void top_k_row(std::span<const float> scores, TopKOrder order, std::span<int32_t> ids) {
+  const size_t k = std::min(scores.size(), ids.size());
+  std::fill(ids.begin() + static_cast<std::ptrdiff_t>(k), ids.end(), -1);
+  if (k == 0) return;
+  const uint32_t smallest = scores.size() <= kFewScores ? kth_largest_of_few(scores, k)
+                                                        : kth_largest_by_counting(scores, k);
+  const auto n_above = static_cast<size_t>(
+      std::ranges::count_if(scores, [&](float s) { return rank(s) > smallest; }));
+  size_t n_equal = k - n_above;
+  size_t n = 0;
+  for (int32_t i = 0; n < k; ++i) {
+    const uint32_t value = rank(scores[static_cast<size_t>(i)]);
+    if (value < smallest || (value == smallest && n_equal == 0)) continue;
+    if (value == smallest) --n_equal;
+    ids[n++] = i;
+  }
+  if (order == TopKOrder::kByIndex) return;
+  std::sort(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(k), [&](int32_t a, int32_t b) {
+    const uint32_t of_a = rank(scores[static_cast<size_t>(a)]);
+    const uint32_t of_b = rank(scores[static_cast<size_t>(b)]);
+    return of_a != of_b ? of_a > of_b : a < b;
+  });
 }
 
 }  // namespace
 
 void CpuOps::do_rms_norm(Matrix<const float> x, std::span<const float> weight, float eps,
                          Matrix<float> y) {
-  const int64_t d = x.size(1);
-  for_each_row(x.size(0), 4 * d, [&](int64_t t) {
-    const float* in = &x(t, 0);
-    float* out = &y(t, 0);
-    const float factor = rms_factor(in, d, eps);
-    for (int64_t i = 0; i < d; ++i) out[i] = in[i] * factor;
-    if (weight.empty()) return;
-    for (int64_t i = 0; i < d; ++i) out[i] *= weight[static_cast<size_t>(i)];
+  const float* factors = weight.empty() ? nullptr : weight.data();
+  for_each_row(x.size(0), 2 * x.size(1), [&](int64_t t) {
+    kernels_.rows.rms_norm(&x(t, 0), factors, x.size(1), eps, &y(t, 0));
   });
 }
 
@@ -108,8 +106,8 @@ void CpuOps::do_head_norm(Matrix<float> x, float eps, Rounding rounding) {
 }
 
 void CpuOps::do_scale_by_rms(Matrix<const float> x, float eps, Matrix<float> y) {
-  for_each_row(x.size(0), 2 * x.size(1), [&](int64_t t) {
-    const float factor = rms_factor(&x(t, 0), x.size(1), eps);
+  for_each_row(x.size(0), x.size(1), [&](int64_t t) {
+    const float factor = kernels_.rows.rms_factor(&x(t, 0), x.size(1), eps);
     for (int64_t i = 0; i < y.size(1); ++i) y(t, i) *= factor;
   });
 }
@@ -117,29 +115,22 @@ void CpuOps::do_scale_by_rms(Matrix<const float> x, float eps, Matrix<float> y) 
 void CpuOps::do_rope(View<float, 3> x, const RopeAngles& angles, Rotation rotation) {
   const int64_t n_pairs = angles.cos.size(1);
   const float direction = rotation == Rotation::kForward ? 1.0f : -1.0f;
-  for_each_row(x.size(0), x.size(1) * n_pairs * 6, [&](int64_t t) {
-    for (int64_t h = 0; h < x.size(1); ++h) {
-      float* pairs = &x(t, h, x.size(2) - 2 * n_pairs);
-      for (int64_t i = 0; i < n_pairs; ++i) {
-        const float a = pairs[2 * i];
-        const float b = pairs[2 * i + 1];
-        const float cos = angles.cos(t, i);
-        const float sin = direction * angles.sin(t, i);
-        pairs[2 * i] = a * cos - b * sin;
-        pairs[2 * i + 1] = a * sin + b * cos;
-      }
-    }
+  for_each_row(x.size(0), x.size(1) * n_pairs * 2, [&](int64_t t) {
+    kernels_.rows.rope(&x(t, 0, x.size(2) - 2 * n_pairs), x.size(1), x.stride(1), &angles.cos(t, 0),
+                       &angles.sin(t, 0), n_pairs, direction);
   });
 }
 
 void CpuOps::do_hadamard(Matrix<float> x) {
-  for_each_row(x.size(0), 8 * x.size(1), [&](int64_t t) { hadamard_row(&x(t, 0), x.size(1)); });
+  for_each_row(x.size(0), 2 * x.size(1),
+               [&](int64_t t) { kernels_.rows.hadamard(&x(t, 0), x.size(1)); });
 }
 
 void CpuOps::do_top_k(Matrix<const float> scores, std::span<const int64_t> counts, TopKOrder order,
                       Matrix<int32_t> ids) {
-  for_each_row(ids.size(0), 16 * scores.size(1), [&](int64_t t) {
-    top_k_row(scores.data() + t * scores.stride(0), counts[static_cast<size_t>(t)], order,
+  for_each_row(ids.size(0), 8 * scores.size(1), [&](int64_t t) {
+    const auto count = static_cast<size_t>(counts[static_cast<size_t>(t)]);
+    top_k_row({scores.data() + t * scores.stride(0), count}, order,
               {&ids(t, 0), static_cast<size_t>(ids.size(1))});
   });
 }

@@ -58,34 +58,22 @@ DSV4_INLINE void finish_sums(F32 (&sums)[kParts][kSums], float* out) {
   }
 }
 
-// out[i * kB + j] = a(i) . b(j) over n <= kBlock elements, for 16 pairs of vectors. Works on kStep
-// of the vectors a at a time.
-template <int kStep, int kB, typename A, typename B>
-DSV4_INLINE void dot_16(A a, B b, int64_t n, float (&out)[16]) {
+// out[i * 4 + j] = a[i] . b[j] over n <= kBlock elements from `begin` on, for 4 x 4 vectors. Works
+// on kTile of the vectors a at a time.
+DSV4_INLINE void dot_4x4(const float* const (&a)[4], const float* const (&b)[4], int64_t begin,
+                         int64_t n, float (&out)[16]) {
   constexpr int kParts = kGroup / kLanes;
   F32 sums[kParts][16];
 #pragma GCC unroll 4
   for (int part = 0; part < kParts; ++part) {
 #pragma GCC unroll 4
-    for (int i = 0; i < 16 / kB; i += kStep) {
-      const auto a_from_i = [&](int step) { return a(i + step); };
-      dot_lanes<kStep, kB>(a_from_i, b, part * kLanes, n, &sums[part][i * kB]);
+    for (int i = 0; i < 4; i += kTile) {
+      dot_lanes<kTile, 4>([&](int step) { return a[i + step] + begin; },
+                          [&](int j) { return b[j] + begin; }, part * kLanes, n,
+                          &sums[part][i * 4]);
     }
   }
   finish_sums(sums, out);
-}
-
-// out[i * 4 + j] = a[i] . b[j] over n <= kBlock elements from `begin` on, for 4 x 4 vectors.
-DSV4_INLINE void dot_4x4(const float* const (&a)[4], const float* const (&b)[4], int64_t begin,
-                         int64_t n, float (&out)[16]) {
-  dot_16<kTile, 4>([&](int i) { return a[i] + begin; }, [&](int j) { return b[j] + begin; }, n,
-                   out);
-}
-
-// out[i] = a[i] . b over n <= kBlock elements, for 16 vectors: the same bits as dot_4x4.
-DSV4_INLINE void dot_16x1(const float* a, int64_t a_stride, const float* b, int64_t n,
-                          float (&out)[16]) {
-  dot_16<4 * kTile, 1>([&](int i) { return a + i * a_stride; }, [&](int) { return b; }, n, out);
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// The exponential of attention: one sequence of fused operations, so that it has the same bits on
-// every instruction set and with every C library.
+// Exponential and logarithm of the kernels: each one sequence of fused operations, so that it has
+// the same bits on every instruction set and with every C library.
 #pragma once
 
 #include "kernels/cpu/simd.h"
@@ -30,6 +30,22 @@ DSV4_INLINE F32 exp_nonpositive(F32 x) {
 }
 
 DSV4_INLINE float exp_nonpositive(float x) { return exp_nonpositive(broadcast(x))[0]; }
+
+// log(1 + x) for x from 0 to 1 within 3 units of the last place. NaN stays NaN.
+DSV4_INLINE F32 log_1_plus(F32 x) {
+  // 2 atanh(z) = 2 z (1 + z^2 / 3 + z^4 / 5 + ...) with z = x / (2 + x), at most 1 / 3.
+  const F32 z = x / (broadcast(2.0f) + x);
+  const F32 squared = z * z;
+  F32 q = broadcast(1.0f / 15);
+  q = fma(q, squared, broadcast(1.0f / 13));
+  q = fma(q, squared, broadcast(1.0f / 11));
+  q = fma(q, squared, broadcast(1.0f / 9));
+  q = fma(q, squared, broadcast(1.0f / 7));
+  q = fma(q, squared, broadcast(1.0f / 5));
+  q = fma(q, squared, broadcast(1.0f / 3));
+  const F32 twice = z + z;
+  return fma(q, twice * squared, twice);
+}
 
 }  // namespace
 }  // namespace dsv4

@@ -6,7 +6,7 @@
 namespace dsv4 {
 namespace {
 
-constexpr int64_t kPairTokens = 24;  // up to so many, weights pass through registers, not panels
+constexpr int64_t kPairTokens = 8;  // up to so many, weights pass through registers, not panels
 
 // Multiplies unpacked weights with one or two tokens.
 template <typename Format, int kTokens>

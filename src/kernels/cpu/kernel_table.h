@@ -25,6 +25,8 @@ struct ReadAhead {
 
 constexpr int64_t kKeyBlock = 64;  // of attention's running maximum; entries decoded at a time
 
+constexpr int64_t kKeyRows = 16;  // of them as rows, before they are laid out by lanes
+
 // Memory for kKeyBlock decoded entries.
 struct EntryTile {
   float* data;
@@ -65,6 +67,28 @@ struct AttendScratch {
   float* total;    // [n_heads]
 };
 
+constexpr int64_t kMaxStreams = 16;  // of hyper-connections
+
+// Operations on one row of Ops' (rows-inl.h). Where rows lie apart, the stride is in numbers.
+struct RowKernels {
+  float (*rms_factor)(const float* x, int64_t n, float eps);
+  // weight may be null.
+  void (*rms_norm)(const float* x, const float* weight, int64_t n, float eps, float* y);
+  // The last 2 n_pairs numbers of each head start at x + i * stride.
+  void (*rope)(float* x, int64_t n_heads, int64_t stride, const float* cos, const float* sin,
+               int64_t n_pairs, float direction);
+  void (*hadamard)(float* x, int64_t n);
+  void (*collapse)(const float* streams, int64_t stride, const float* weights, int64_t n_streams,
+                   int64_t n, float* out);
+  void (*expand)(const float* y, const float* post, const float* mix, int64_t n_streams, int64_t n,
+                 float* streams, int64_t stride);
+  void (*swiglu)(const float* gate, const float* up, int64_t n, float limit, float weight,
+                 float* out);
+  void (*pool_slots)(const float* const* values, const float* const* scores, int64_t n_slots,
+                     int64_t n, float* out);
+  void (*sqrt_softplus)(float* x, int64_t n);
+};
+
 struct KernelTable {
   // y[t, r] for the rows [row_begin, row_end) of w and all n tokens. x [n, w.cols], y [n, w.rows].
   void (*linear)(const float* x, int64_t x_stride, int64_t n, const QuantMatrix& w,
@@ -78,8 +102,11 @@ struct KernelTable {
   void (*linear_int8)(const Int8Block& x, int64_t n, const QuantMatrix& w, int64_t row_begin,
                       int64_t row_end, ReadAhead then, float* y, int64_t y_stride);
 
+  // The tile has another kKeyRows rows.
   void (*indexer_scores)(const IndexerTask& task, const EntryTile& tile, float* score);
   void (*attend)(const AttendTask& task, const AttendScratch& scratch);
+
+  RowKernels rows;
 
   // Loops for measure_roofs(). Reads n_bytes; or makes products for n_rounds and returns how many
   // operations these were. The sinks keep the loops alive.

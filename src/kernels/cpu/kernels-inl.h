@@ -8,12 +8,13 @@
 #include "kernels/cpu/int8-inl.h"
 #include "kernels/cpu/kernel_table.h"
 #include "kernels/cpu/roof-inl.h"
+#include "kernels/cpu/rows-inl.h"
 #include "kernels/cpu/simd.h"
 
 namespace dsv4 {
 namespace {
 
-constexpr int64_t kTileRows = 16;     // rows of a weight decoded at a time
+constexpr int64_t kTileRows = 4;      // rows of a weight decoded at a time, for the first cache
 constexpr int64_t kTokenBlock = 128;  // whose kBlock columns stay in the second cache
 
 // Tokens that share the decoding of weights in registers rather than through a tile in memory.
@@ -26,32 +27,26 @@ DSV4_INLINE void accumulate(const float* sums, int64_t n_rows, bool first, float
   for (int64_t r = 0; r < n_rows; ++r) y[r] = first ? sums[r] : y[r] + sums[r];
 }
 
-// One decoded tile of up to 16 rows x n columns times all tokens.
+// One decoded tile of up to kTileRows rows x n columns times all tokens. The tile and four tokens
+// fit into the first cache, so that the second one has to deliver the tokens only.
 static void multiply_decoded(const float* tile, int64_t n_rows, int64_t n_cols, const float* x,
                              int64_t x_stride, int64_t n_tokens, bool first, float* y,
                              int64_t y_stride) {
   alignas(64) float sums[16];
-  int64_t t = 0;
-  for (; t + 4 <= n_tokens; t += 4) {
-    const float* const tokens[4] = {x + t * x_stride, x + (t + 1) * x_stride,
-                                    x + (t + 2) * x_stride, x + (t + 3) * x_stride};
-    for (int64_t r = 0; r < n_rows; r += 4) {
-      const float* const rows[4] = {tile + r * kBlock, tile + (r + 1) * kBlock,
-                                    tile + (r + 2) * kBlock, tile + (r + 3) * kBlock};
-      dot_4x4(tokens, rows, 0, n_cols, sums);
-      for (int64_t i = 0; i < 4; ++i) {
-        accumulate(sums + i * 4, smaller(4, n_rows - r), first, y + (t + i) * y_stride + r);
-      }
+  const float* const rows[4] = {tile, tile + kBlock, tile + 2 * kBlock, tile + 3 * kBlock};
+  for (int64_t t = 0; t < n_tokens; t += 4) {
+    const int64_t n = smaller(4, n_tokens - t);
+    const float* tokens[4];  // missing ones repeat the last
+    for (int64_t i = 0; i < 4; ++i) tokens[i] = x + (t + smaller(i, n - 1)) * x_stride;
+    dot_4x4(tokens, rows, 0, n_cols, sums);
+    for (int64_t i = 0; i < n; ++i) {
+      accumulate(sums + i * 4, n_rows, first, y + (t + i) * y_stride);
     }
-  }
-  for (; t < n_tokens; ++t) {
-    dot_16x1(tile, kBlock, x + t * x_stride, n_cols, sums);
-    accumulate(sums, n_rows, first, y + t * y_stride);
   }
 }
 
 // Weights without scales times kTokens tokens at a time, of which there are few: no tile in memory.
-// The sums are those of dot_16.
+// The sums are those of dot_4x4.
 template <int kBytes, int kRows, int kTokens, typename Decode>
 static void multiply_few(const float* x, int64_t x_stride, int64_t n, const QuantMatrix& w,
                          int64_t row, int64_t n_rows, Decode decode, float* y, int64_t y_stride) {
@@ -153,8 +148,11 @@ static void linear(const float* x, int64_t x_stride, int64_t n, const QuantMatri
   }
 }
 
-constexpr KernelTable kTable = {linear, quantize_int8, linear_int8, indexer_scores,
-                                attend, read_roof,     int8_roof,   f32_roof};
+constexpr RowKernels kRowKernels = {rms_factor, rms_norm, rope,       hadamard,     collapse,
+                                    expand,     swiglu,   pool_slots, sqrt_softplus};
+
+constexpr KernelTable kTable = {linear,      quantize_int8, linear_int8, indexer_scores, attend,
+                                kRowKernels, read_roof,     int8_roof,   f32_roof};
 
 }  // namespace
 }  // namespace dsv4

@@ -10,38 +10,30 @@ namespace {
 // The byte s of consecutive words.
 DSV4_INLINE U32 byte_of(const U32* words, int s) { return words[s / 4] >> (8 * (s % 4)) & 0xFF; }
 
-// Scale and minimum of sub-block j of Q4_K and Q5_K; `header` is the first 16 bytes of the block.
+// Scales and minima of the sub-blocks of Q4_K and Q5_K, six bits each, in the first 16 bytes of the
+// block.
 struct KScales {
-  U32 header[4];
+  U32 scales[2];  // of four sub-blocks to a word
+  U32 minima[2];
   F32 d;
-  F32 dmin;
+  F32 minus_dmin;
 
   DSV4_INLINE_MEMBER KScales(const RowSet& rows, int64_t block) {
+    U32 header[4];
     load_words(rows.at, block, header);
     d = low_half(header[0]);
-    dmin = high_half(header[0]);
+    minus_dmin = -high_half(header[0]);
+    // Sub-blocks 4 to 7 have four bits in the last word, two in the upper bits of the first four's.
+    scales[0] = header[1] & 0x3F3F3F3F;
+    minima[0] = header[2] & 0x3F3F3F3F;
+    scales[1] = (header[3] & 0x0F0F0F0F) | (header[1] >> 2 & 0x30303030);
+    minima[1] = (header[3] >> 4 & 0x0F0F0F0F) | (header[2] >> 2 & 0x30303030);
   }
-  DSV4_INLINE_MEMBER F32 scale(int j) const { return d * to_float((I32)six_bits(header[1], 0, j)); }
+  DSV4_INLINE_MEMBER F32 scale(int j) const { return d * to_float((I32)byte_of(scales, j)); }
   DSV4_INLINE_MEMBER F32 minimum(int j) const {
-    return -(dmin * to_float((I32)six_bits(header[2], 4, j)));
-  }
-
- private:
-  // Sub-blocks 4 to 7 have four bits in the last word, two in the upper bits of the first four's.
-  DSV4_INLINE_MEMBER U32 six_bits(U32 word, int nibble, int j) const {
-    if (j < 4) return word >> (8 * j) & 63;
-    return (header[3] >> (8 * (j - 4) + nibble) & 15) | (word >> (8 * (j - 4) + 6) & 3) << 4;
+    return minus_dmin * to_float((I32)byte_of(minima, j));
   }
 };
-
-// 32 bytes of each row.
-DSV4_INLINE void load_half_lines(const RowSet& rows, int64_t offset, U32 (&words)[8]) {
-  U32 parts[2][4];
-  load_words(rows.at, offset, parts[0]);
-  load_words(rows.at, offset + 16, parts[1]);
-#pragma GCC unroll 8
-  for (int q = 0; q < 8; ++q) words[q] = parts[q / 4][q % 4];
-}
 
 struct Q4_KPanel {
   static constexpr int64_t kGroup = 32;
@@ -56,12 +48,13 @@ struct Q4_KPanel {
     const KScales scales(rows, block);
     for (int pair = 0; pair < 4; ++pair) {
       U32 words[8];
-      load_half_lines(rows, block + 16 + 32 * pair, words);
+      load_half_lines(rows.at, block + 16 + 32 * pair, words);
       U32 quads[8];
 #pragma GCC unroll 2
-      for (int j = 2 * pair; j < 2 * pair + 2; ++j) {
+      for (int half = 0; half < 2; ++half) {
+        const int j = 2 * pair + half;
 #pragma GCC unroll 8
-        for (int q = 0; q < 8; ++q) quads[q] = words[q] >> (j % 2 * 4) & 0x0F0F0F0F;
+        for (int q = 0; q < 8; ++q) quads[q] = words[q] >> (4 * half) & 0x0F0F0F0F;
         sink.put(j, quads, scales.scale(j), scales.minimum(j));
       }
     }
@@ -80,16 +73,17 @@ struct Q5_KPanel {
     const int64_t block = col / 256 * 176;
     const KScales scales(rows, block);
     U32 high[8];
-    load_half_lines(rows, block + 16, high);
+    load_half_lines(rows.at, block + 16, high);
     for (int pair = 0; pair < 4; ++pair) {
       U32 words[8];
-      load_half_lines(rows, block + 48 + 32 * pair, words);
+      load_half_lines(rows.at, block + 48 + 32 * pair, words);
       U32 quads[8];
 #pragma GCC unroll 2
-      for (int j = 2 * pair; j < 2 * pair + 2; ++j) {
+      for (int half = 0; half < 2; ++half) {
+        const int j = 2 * pair + half;
 #pragma GCC unroll 8
         for (int q = 0; q < 8; ++q) {
-          quads[q] = (words[q] >> (j % 2 * 4) & 0x0F0F0F0F) | (high[q] >> j & 0x01010101) << 4;
+          quads[q] = (words[q] >> (4 * half) & 0x0F0F0F0F) | (high[q] >> j & 0x01010101) << 4;
         }
         sink.put(j, quads, scales.scale(j), scales.minimum(j));
       }
@@ -115,9 +109,10 @@ struct Q2_KPanel {
 #pragma GCC unroll 2
     for (int half = 0; half < 2; ++half) {
       U32 codes[8];
-      load_half_lines(rows, block + 16 + 32 * half, codes);
+      load_half_lines(rows.at, block + 16 + 32 * half, codes);
 #pragma GCC unroll 8
-      for (int s = 8 * half; s < 8 * half + 8; ++s) {
+      for (int i = 0; i < 8; ++i) {
+        const int s = 8 * half + i;
         U32 quads[4];
 #pragma GCC unroll 4
         for (int q = 0; q < 4; ++q) {
@@ -141,16 +136,17 @@ struct Q3_KPanel {
                           Sink& sink) {
     const int64_t block = col / 256 * 110;
     U32 high[8];
-    load_half_lines(rows, block, high);
+    load_half_lines(rows.at, block, high);
     U32 scales[4];  // 12 bytes, and the four before them, which stay within the block
     load_words(rows.at, block + 92, scales);
     const F32 d = high_half(rows.word(block + 106));
 #pragma GCC unroll 2
     for (int half = 0; half < 2; ++half) {
       U32 codes[8];
-      load_half_lines(rows, block + 32 + 32 * half, codes);
+      load_half_lines(rows.at, block + 32 + 32 * half, codes);
 #pragma GCC unroll 8
-      for (int s = 8 * half; s < 8 * half + 8; ++s) {
+      for (int i = 0; i < 8; ++i) {
+        const int s = 8 * half + i;
         U32 quads[4];
 #pragma GCC unroll 4
         for (int q = 0; q < 4; ++q) {
@@ -183,11 +179,12 @@ struct Q6_KPanel {
     for (int half = 0; half < 2; ++half) {
       U32 low[2][8];
       U32 high[8];
-      load_half_lines(rows, block + 64 * half, low[0]);
-      load_half_lines(rows, block + 64 * half + 32, low[1]);
-      load_half_lines(rows, block + 128 + 32 * half, high);
+      load_half_lines(rows.at, block + 64 * half, low[0]);
+      load_half_lines(rows.at, block + 64 * half + 32, low[1]);
+      load_half_lines(rows.at, block + 128 + 32 * half, high);
 #pragma GCC unroll 8
-      for (int s = 8 * half; s < 8 * half + 8; ++s) {
+      for (int i = 0; i < 8; ++i) {
+        const int s = 8 * half + i;
         const int quarter = s % 8 / 2;
         U32 quads[4];
 #pragma GCC unroll 4

@@ -82,6 +82,20 @@ DSV4_INLINE F32 fma(F32 a, F32 b, F32 c) {
 #endif
 }
 
+// Rounded to the nearest, as IEEE 754 says.
+DSV4_INLINE F32 square_root(F32 v) {
+#if defined(__AVX512F__)
+  return (F32)_mm512_maskz_sqrt_ps(kAllLanes, (__m512)v);
+#elif defined(__AVX2__)
+  return (F32)_mm256_sqrt_ps((__m256)v);
+#elif defined(__SSE2__)
+  return (F32)_mm_sqrt_ps((__m128)v);
+#else
+  for (int64_t i = 0; i < kLanes; ++i) v[i] = __builtin_sqrtf(v[i]);
+  return v;
+#endif
+}
+
 // A number in all lanes. Compilers drop the subtraction of zero, but not its addition, which would
 // make -0 a +0.
 DSV4_INLINE F32 broadcast(float x) { return x - F32{}; }
@@ -423,6 +437,46 @@ DSV4_INLINE void load_words(const std::byte* const* rows, int64_t offset, U32 (&
     return bytes;
   };
   for (int q = 0; q < 4; ++q) out[q] = U32{word(0, q), word(1, q), word(2, q), word(3, q)};
+#endif
+}
+
+// out[q], lane r = bytes 4q .. 4q + 3 of the 32 bytes at rows[r].
+DSV4_INLINE void load_half_lines(const std::byte* const* rows, int64_t offset, U32 (&out)[8]) {
+#if defined(__AVX512F__)
+  const auto bytes_of = [&](int r) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(rows[r] + offset));
+  };
+#pragma GCC unroll 2
+  for (int half = 0; half < 2; ++half) {  // of the rows
+    __m512i v[4];                         // rows j and j + 4 of it
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; ++j) {
+      v[j] = _mm512_castsi256_si512(bytes_of(8 * half + j));  // the rest follows
+      v[j] = _mm512_maskz_inserti64x4(kAllPairs, v[j], bytes_of(8 * half + j + 4), 1);
+    }
+    const __m512i low01 = _mm512_maskz_unpacklo_epi32(kAllLanes, v[0], v[1]);
+    const __m512i low23 = _mm512_maskz_unpacklo_epi32(kAllLanes, v[2], v[3]);
+    const __m512i high01 = _mm512_maskz_unpackhi_epi32(kAllLanes, v[0], v[1]);
+    const __m512i high23 = _mm512_maskz_unpackhi_epi32(kAllLanes, v[2], v[3]);
+    // Parts of these: word i of the first four rows, word i + 4 of them, then of the last four.
+    out[4 * half] = (U32)_mm512_maskz_unpacklo_epi64(kAllPairs, low01, low23);
+    out[4 * half + 1] = (U32)_mm512_maskz_unpackhi_epi64(kAllPairs, low01, low23);
+    out[4 * half + 2] = (U32)_mm512_maskz_unpacklo_epi64(kAllPairs, high01, high23);
+    out[4 * half + 3] = (U32)_mm512_maskz_unpackhi_epi64(kAllPairs, high01, high23);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    const auto first = (__m512i)out[i];
+    const auto last = (__m512i)out[4 + i];
+    out[i] = (U32)_mm512_maskz_shuffle_i32x4(kAllLanes, first, last, 0x88);
+    out[4 + i] = (U32)_mm512_maskz_shuffle_i32x4(kAllLanes, first, last, 0xDD);
+  }
+#else
+  for (int part = 0; part < 2; ++part) {
+    U32 words[4];
+    load_words(rows, offset + 16 * part, words);
+    for (int i = 0; i < 4; ++i) out[4 * part + i] = words[i];
+  }
 #endif
 }
 

@@ -1,0 +1,26 @@
+// The files of the built-in chat page, which are part of the program.
+#pragma once
+
+#include "server/http_message.h"
+
+#include <optional>
+#include <span>
+#include <string_view>
+
+namespace dsv4 {
+
+struct EmbeddedFile {
+  std::string_view path;  // "/index.html"
+  std::string_view bytes;
+  std::string_view sha256;  // in hexadecimal
+};
+
+// What src/server/page held when the program was built.
+std::span<const EmbeddedFile> embedded_page_files();
+
+// The answer to GET or HEAD of a file of the page ("/" is "/index.html"), with the headers that
+// keep foreign code out of it; 304 when the browser has the file already. Nothing for other paths
+// and methods.
+std::optional<HttpReply> page_reply(const HttpRequest& request);
+
+}  // namespace dsv4
