@@ -91,7 +91,9 @@ void Engine::check(const Request& request) const {
   if (n_prompt >= context()) {
     // In these words clients see that they have to shorten the conversation.
     throw Error(ErrorCode::kOutOfRange, "prompt",
-                fmt::format("prompt is too long: {} tokens > {} maximum", n_prompt, context() - 1));
+                fmt::format("prompt is too long: {} tokens > {} maximum; shorten it or raise the "
+                            "context length",
+                            n_prompt, context() - 1));
   }
   check_ids(request.prompt, "prompt");
   check_ids(request.stop_ids, "stop_ids");
