@@ -1,4 +1,4 @@
-# cmake -DFOLDER=dir -DOUTPUT=file.cc -P embed_files.cmake
+# cmake -DFOLDER=dir -DOUTPUT=file.cc [-DLIST=any] -P embed_files.cmake
 # Writes the files of a folder that pages are made of as the table embedded_page_files() of
 # server/page.h: path, bytes and SHA-256, sorted by path.
 set(types html css js svg png ico woff2 webmanifest)

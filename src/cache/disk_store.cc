@@ -195,13 +195,16 @@ void DiskStore::add_linked(std::vector<File> files) {
   }
 }
 
+bool DiskStore::goes_on_from(const DiskHeader& header, const DiskHeader& before) {
+  return before.end == header.begin && before.salt == header.salt &&
+         before.digest == header.parent_digest;
+}
+
 bool DiskStore::is_linked(const DiskHeader& header) const {
   if (header.begin == 0) return true;
   const auto parent = files_.find(parent_key(header));
   if (parent == files_.end()) return false;
-  const DiskHeader& before = parent->second.header;
-  return before.end == header.begin && before.salt == header.salt &&
-         before.digest == header.parent_digest;
+  return goes_on_from(header, parent->second.header);
 }
 
 const DiskHeader* DiskStore::known(const Key& key) const {
@@ -254,9 +257,12 @@ std::optional<DiskStore::Key> DiskStore::oldest_file(const Key& except) const {
 
 std::optional<PrefixSet::Prefix> DiskStore::find(std::span<const int32_t> tokens, uint64_t salt,
                                                  int64_t more_than) const {
+  const auto limit = static_cast<int64_t>(tokens.size()) - 1;
   const std::lock_guard guard(mutex_);
-  return checkpoints_.longest(layout_, salt, tokens, more_than,
-                              static_cast<int64_t>(tokens.size()) - 1);
+  const auto written = checkpoints_.longest(layout_, salt, tokens, more_than, limit);
+  const int64_t n = written ? written->n_tokens : more_than;
+  const auto queued = queued_checkpoints_.longest(layout_, salt, tokens, n, limit);
+  return queued ? queued : written;
 }
 
 // Forgets and removes a file that is not what it should be, and those that go on from it.
@@ -277,11 +283,24 @@ void DiskStore::refuse(const Key& key, const std::string& reason) {
                   reason));
 }
 
+// What is queued is read from there.
+bool DiskStore::read_queued(const Key& key) {
+  const std::lock_guard guard(mutex_);
+  if (!queued_.contains(key)) return false;
+  const auto job =
+      std::ranges::find(queue_, key, [](const Job& queued) { return key_of(queued.header); });
+  buffer_ = job->bytes;
+  return true;
+}
+
 void DiskStore::read(const File& expected, std::span<const int32_t> tokens) {
-  const fs::path path = path_of(key_of(expected.header));
-  const FileReader reader(path);
-  buffer_.resize(static_cast<size_t>(expected.n_bytes));
-  reader.read(0, buffer_);
+  const Key key = key_of(expected.header);
+  const fs::path path = path_of(key);
+  if (!read_queued(key)) {
+    const FileReader reader(path);
+    buffer_.resize(static_cast<size_t>(expected.n_bytes));
+    reader.read(0, buffer_);
+  }
   if (check_disk_file(layout_, buffer_, tokens, path.string()) != expected.header) {
     throw Error(ErrorCode::kInvalidInput, path.string(), "the file has been exchanged");
   }
@@ -289,11 +308,12 @@ void DiskStore::read(const File& expected, std::span<const int32_t> tokens) {
 
 DiskStore::File DiskStore::parent_of(const DiskHeader& header) const {
   const std::lock_guard guard(mutex_);
-  if (!is_linked(header)) {
+  const DiskHeader* before = known(parent_key(header));
+  if (before == nullptr || !goes_on_from(header, *before)) {
     throw Error(ErrorCode::kInvalidInput, path_of(key_of(header)).string(),
                 "the segment before it is gone or another one");
   }
-  return files_.at(parent_key(header));
+  return {*before, disk_file_bytes(layout_, *before), 0, 0};
 }
 
 std::optional<DiskStore::Loaded> DiskStore::load(const PrefixSet::Prefix& prefix,
@@ -302,10 +322,12 @@ std::optional<DiskStore::Loaded> DiskStore::load(const PrefixSet::Prefix& prefix
   File file;
   {
     const std::lock_guard guard(mutex_);
-    const auto place = files_.find(key);
-    if (place == files_.end()) return std::nullopt;
-    place->second.last_use = ++clock_;
-    file = place->second;
+    const DiskHeader* there = known(key);
+    if (there == nullptr) return std::nullopt;
+    file = {*there, disk_file_bytes(layout_, *there), 0, 0};
+    if (const auto place = files_.find(key); place != files_.end()) {
+      place->second.last_use = ++clock_;
+    }
   }
   std::error_code ignored;  // then it is only evicted earlier after the next start
   fs::last_write_time(path_of(key), fs::file_time_type::clock::now(), ignored);
@@ -379,6 +401,9 @@ bool DiskStore::enqueue(DiskHeader& header, std::span<const int32_t> tokens,
   const std::lock_guard guard(mutex_);
   queue_.push_back({header, std::move(bytes)});
   queued_.emplace(key_of(header), header);
+  if (header.kind == DiskFileKind::kCheckpoint) {
+    queued_checkpoints_.add(header.salt, {header.end, header.hash});
+  }
   stats_.queued_bytes += n_bytes;
   changed_.notify_all();
   return true;
@@ -395,6 +420,9 @@ void DiskStore::write_loop() {
     guard.lock();
     stats_.queued_bytes -= static_cast<int64_t>(job.bytes.size());
     queued_.erase(key_of(job.header));
+    if (job.header.kind == DiskFileKind::kCheckpoint) {
+      queued_checkpoints_.remove(job.header.salt, {job.header.end, job.header.hash});
+    }
     queue_.pop_front();
     changed_.notify_all();
   }

@@ -124,6 +124,7 @@ class DiskStore {
   void scan();
   std::optional<File> scan_file(const std::filesystem::path& path);
   void add_linked(std::vector<File> files);
+  static bool goes_on_from(const DiskHeader& header, const DiskHeader& before);
   bool is_linked(const DiskHeader& header) const;
 
   // The file that is there or queued, with mutex_ held.
@@ -135,6 +136,7 @@ class DiskStore {
 
   void refuse(const Key& key, const std::string& reason);
   // Reads a file into buffer_ and checks that it is what is expected.
+  bool read_queued(const Key& key);
   void read(const File& expected, std::span<const int32_t> tokens);
   File parent_of(const DiskHeader& header) const;
   bool enqueue(DiskHeader& header, std::span<const int32_t> tokens,
@@ -153,8 +155,9 @@ class DiskStore {
   std::condition_variable changed_;
   std::map<Key, File> files_;
   PrefixSet checkpoints_;
-  std::deque<Job> queue_;  // the first is being written
-  std::map<Key, DiskHeader> queued_;
+  std::deque<Job> queue_;             // the first is being written
+  std::map<Key, DiskHeader> queued_;  // of queue_
+  PrefixSet queued_checkpoints_;      // likewise
   uint64_t clock_ = 0;
   bool stopping_ = false;
   bool failing_ = false;  // the last write was refused: logged once

@@ -134,6 +134,17 @@ TEST_F(DiskStoreTest, conversations_share_the_segments_of_their_prefix) {
   EXPECT_EQ(disk->stats().n_written, 8);
 }
 
+TEST_F(DiskStoreTest, gives_what_it_has_not_written_yet) {
+  const auto disk = open();
+  for (uint64_t i = 0; i < 30; ++i) {
+    TestSequence live = sequence(i, 70 + static_cast<int64_t>(i));
+    store(*disk, live);
+    EXPECT_EQ(restored(*disk, live), 70 + static_cast<int64_t>(i));
+  }
+  disk->flush();
+  EXPECT_EQ(disk->stats().n_refused, 0);
+}
+
 TEST_F(DiskStoreTest, keeps_two_salts_apart) {
   const auto disk = open();
   TestSequence one = sequence(1, 60);
@@ -280,6 +291,13 @@ TEST_F(DiskStoreTest, what_a_killed_process_leaves_is_no_danger) {
   disk->flush();
   EXPECT_EQ(disk->stats().n_written, 1);
   EXPECT_EQ(restored(*disk, one), 100);
+}
+
+TEST_F(DiskStoreTest, nobody_else_reads_the_folder_that_it_makes) {
+  DiskStoreOptions nested = options();
+  nested.folder = folder_ / "a" / "cache";
+  const auto disk = open(nested);
+  EXPECT_EQ(fs::status(nested.folder).permissions(), fs::perms::owner_all);
 }
 
 TEST_F(DiskStoreTest, one_process_at_a_time_uses_a_folder) {

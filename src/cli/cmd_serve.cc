@@ -32,6 +32,7 @@ struct ServeArgs {
   HttpOptions http;
   std::string port_file;
   std::string api_keys;
+  std::string new_key;
   std::vector<std::string> names;
   bool any_model = false;
   int64_t max_running = 64;
@@ -44,6 +45,7 @@ struct ServeArgs {
   int64_t time_limit_s = 0;
   int64_t drain_s = 30;
   std::string access_log;
+  std::string trace;
   LogFormat log_format = LogFormat::kText;
   bool quiet = false;
 };
@@ -132,7 +134,15 @@ class Signals {
   sigset_t set_;
 };
 
+// Prints a key and its line for the file of keys.
+void print_new_key(const std::string& name) {
+  const NewApiKey made = make_api_key(name);
+  fmt::print("key (shown only here): {}\nline for --api-keys: {}\n", made.key, made.line);
+}
+
 void serve(const ServeArgs& args) {
+  if (!args.new_key.empty()) return print_new_key(args.new_key);
+  if (args.model.path.empty()) throw CLI::RequiredError("--model");
   const Signals signals;  // before any thread, which inherit what it blocks
   const Log log(args.quiet ? LogLevel::kWarning : LogLevel::kInfo, args.log_format);
   Metrics metrics;
@@ -144,8 +154,11 @@ void serve(const ServeArgs& args) {
   if (!args.access_log.empty()) {
     access_log = std::make_unique<AccessLog>(args.access_log, args.log_format);
   }
+  std::unique_ptr<LogFile> trace;
+  if (!args.trace.empty()) trace = std::make_unique<LogFile>(args.trace);
   const ServiceOptions options = service_options_of(args, chat);
-  Service service(engine, chat.tokenizer(), options, metrics, log, keys.get(), access_log.get());
+  Service service(engine, chat.tokenizer(), options, metrics, log, keys.get(), access_log.get(),
+                  trace.get());
 
   HttpOptions http = args.http;
   http.shape_problem = [&](const HttpProblem& problem) { return service.shape_problem(problem); };
@@ -166,9 +179,11 @@ void serve(const ServeArgs& args) {
                      {"state_memory", engine.stats().state_bytes_limit}});
   signals.wait_for_end([&] {
     if (keys) keys->reload();
-    if (!access_log) return;
-    if (const auto problem = access_log->reopen()) {
-      log.error("the access log goes on in the old file", {{"reason", *problem}});
+    for (LogFile* file : {access_log ? &access_log->file() : nullptr, trace.get()}) {
+      if (file == nullptr) continue;
+      if (const auto problem = file->reopen()) {
+        log.error("a log goes on in the old file", {{"reason", *problem}});
+      }
     }
   });
   log.info("ending: no new requests; running ones have time to end", {{"seconds", args.drain_s}});
@@ -191,6 +206,8 @@ void add_network_options(CLI::App& command, ServeArgs& args) {
   command.add_option("--port-file", args.port_file, "File to write the port to, once it listens");
   command.add_option("--api-keys", args.api_keys,
                      "File of API keys; without it everyone who reaches the server may use it");
+  command.add_option("--new-key", args.new_key,
+                     "Print a new API key of this name and its line for the file, and end");
   command.add_option("--tls-cert", args.http.tls_certificate, "Certificate chain, PEM");
   command.add_option("--tls-key", args.http.tls_key, "Its private key, PEM");
   command.add_option("--cors-origin", args.http.cors_origins,
@@ -249,12 +266,16 @@ void add_serve(CLI::App& app) {
   auto args = std::make_shared<ServeArgs>();
   CLI::App* command = app.add_subcommand("serve", "Serve a model over HTTP, with a chat page");
   args->model.add_to(*command);
+  command->get_option("--model")->required(false);  // not to make a key
   add_network_options(*command, *args);
   add_engine_options(*command, *args);
   command->add_option("--drain", args->drain_s, "Seconds that running requests get at the end")
       ->check(CLI::Range(int64_t{0}, kMaxSeconds))
       ->capture_default_str();
   command->add_option("--access-log", args->access_log, "File for a line per request, or -");
+  command->add_option(
+      "--trace", args->trace,
+      "File for what happened to each request and when, with all texts: JSON lines");
   command->add_option("--log-format", args->log_format, "text or json, of both logs")
       ->transform(CLI::CheckedTransformer(std::map<std::string, LogFormat>{
           {"text", LogFormat::kText}, {"json", LogFormat::kJson}}));

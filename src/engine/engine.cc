@@ -89,9 +89,11 @@ void Engine::check(const Request& request) const {
     throw Error(ErrorCode::kInvalidInput, "prompt", "is empty; give at least one token");
   }
   if (n_prompt >= context()) {
-    throw Error(
-        ErrorCode::kOutOfRange, "prompt",
-        fmt::format("has {} tokens, the context length is {}; shorten it", n_prompt, context()));
+    // In these words clients see that they have to shorten the conversation.
+    throw Error(ErrorCode::kOutOfRange, "prompt",
+                fmt::format("prompt is too long: {} tokens > {} maximum; shorten it or raise the "
+                            "context length",
+                            n_prompt, context() - 1));
   }
   check_ids(request.prompt, "prompt");
   check_ids(request.stop_ids, "stop_ids");
@@ -546,6 +548,7 @@ void Engine::release_state(Live& live) {
   if (live.state == nullptr) return;
   live.state->clear();
   spare_states_.push_back(std::move(live.state));
+  cache_.keep_budget();  // pages that this state shared are the cache's alone now
 }
 
 // Of a sequence that has ended: keeps its state for a prompt that goes on from it.

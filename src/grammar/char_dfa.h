@@ -16,7 +16,7 @@ namespace dsv4 {
 // Throws Error(kUnsupported) at `where` when it is spent.
 class AutomatonBudget {
  public:
-  explicit AutomatonBudget(size_t work = 20'000'000) : work_(work) {}
+  explicit AutomatonBudget(size_t work = 5'000'000) : work_(work) {}
   void spend(size_t work, std::string_view where);
   static void check_states(size_t n_states, std::string_view where);
   static constexpr size_t kMaxStates = 20'000;

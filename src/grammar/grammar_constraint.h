@@ -20,8 +20,8 @@ class GrammarConstraint : public TokenConstraint {
  public:
   GrammarConstraint(std::shared_ptr<const TokenTrie> trie, std::shared_ptr<const Grammar> grammar);
 
-  // Throws Error(kOutOfRange) for a grammar with too many overlapping alternatives; the reply
-  // cannot go on then.
+  // mask and accept throw Error(kOutOfRange) for a grammar with too many overlapping alternatives;
+  // the reply cannot go on then.
   bool mask(std::span<uint64_t> allowed) override;
   void accept(int32_t id) override;
   std::unique_ptr<TokenConstraint> clone() const override;

@@ -12,6 +12,8 @@
 namespace dsv4 {
 namespace {
 
+const std::string kRoot = DSV4_SOURCE_DIR;
+
 std::vector<std::shared_ptr<const Grammar>> grammars() {
   std::vector<std::shared_ptr<const Grammar>> out = {compile_json_object()};
   for (
@@ -41,16 +43,16 @@ std::vector<std::shared_ptr<const Grammar>> grammars() {
 // What the grammar says about one token, without the tree and without what is remembered.
 bool is_allowed(const std::shared_ptr<const Grammar>& grammar, const std::vector<int32_t>& before,
                 int32_t id) {
-  GrammarConstraint constraint(mini_trie(), grammar);
+  GrammarConstraint constraint(mini_trie(kRoot), grammar);
   for (const int32_t token : before) constraint.accept(token);
-  if (id == mini_trie()->eos_id()) return constraint.may_end();
+  if (id == mini_trie(kRoot)->eos_id()) return constraint.may_end();
   constraint.accept(id);
   return !constraint.is_over();
 }
 
 TEST(GrammarConstraint, mask_is_what_trying_each_token_gives) {
   std::mt19937_64 rng(11);
-  const auto trie = mini_trie();
+  const auto trie = mini_trie(kRoot);
   for (const auto& grammar : grammars()) {
     for (int i = 0; i < 4; ++i) {
       GrammarConstraint constraint(trie, grammar);
@@ -66,10 +68,10 @@ TEST(GrammarConstraint, mask_is_what_trying_each_token_gives) {
       if (constraint.is_over()) continue;
       const bool is_masked = constraint.mask(mask);
       for (int32_t id = 0; id < trie->vocab_size(); ++id) {
-        if (!mini_tokenizer().has_token(id)) continue;
+        if (!mini_tokenizer(kRoot).has_token(id)) continue;
         const bool bit = (mask[static_cast<size_t>(id) / 64] >> (id % 64) & 1) != 0;
         ASSERT_EQ(!is_masked || bit, is_allowed(grammar, before, id))
-            << id << " \"" << mini_tokenizer().token_bytes(id) << "\"";
+            << id << " \"" << mini_tokenizer(kRoot).token_bytes(id) << "\"";
       }
     }
   }
@@ -77,7 +79,7 @@ TEST(GrammarConstraint, mask_is_what_trying_each_token_gives) {
 
 TEST(GrammarConstraint, there_is_always_a_token) {
   std::mt19937_64 rng(5);
-  const auto trie = mini_trie();
+  const auto trie = mini_trie(kRoot);
   std::vector<uint64_t> mask((static_cast<size_t>(trie->vocab_size()) + 63) / 64);
   for (const auto& grammar : grammars()) {
     GrammarConstraint constraint(trie, grammar);
@@ -104,8 +106,8 @@ TEST(GrammarConstraint, nesting_is_bounded_and_ends) {
 }
 
 TEST(GrammarConstraint, clones_go_on_alone) {
-  GrammarConstraint constraint(mini_trie(), compile_json_object());
-  for (const int32_t id : mini_tokenizer().encode("{\"a\": [", ParseSpecial::kNo)) {
+  GrammarConstraint constraint(mini_trie(kRoot), compile_json_object());
+  for (const int32_t id : mini_tokenizer(kRoot).encode("{\"a\": [", ParseSpecial::kNo)) {
     constraint.accept(id);
   }
   const auto copy = constraint.clone();
@@ -113,23 +115,23 @@ TEST(GrammarConstraint, clones_go_on_alone) {
   ASSERT_TRUE(constraint.mask(a));
   ASSERT_TRUE(copy->mask(b));
   EXPECT_EQ(a, b);
-  for (const int32_t id : mini_tokenizer().encode("1]}", ParseSpecial::kNo)) copy->accept(id);
+  for (const int32_t id : mini_tokenizer(kRoot).encode("1]}", ParseSpecial::kNo)) copy->accept(id);
   EXPECT_TRUE(static_cast<GrammarConstraint&>(*copy).may_end());
   EXPECT_FALSE(constraint.may_end());
 }
 
 TEST(GrammarConstraint, is_over_after_the_end_and_after_a_wrong_token) {
   std::vector<uint64_t> mask(20, 7);
-  GrammarConstraint wrong(mini_trie(), compile_json_object());
-  wrong.accept(mini_tokenizer().encode("x", ParseSpecial::kNo).front());
+  GrammarConstraint wrong(mini_trie(kRoot), compile_json_object());
+  wrong.accept(mini_tokenizer(kRoot).encode("x", ParseSpecial::kNo).front());
   EXPECT_FALSE(wrong.mask(mask));
   EXPECT_EQ(mask, std::vector<uint64_t>(20, 7));
 
-  GrammarConstraint ended(mini_trie(), compile_json_object());
-  for (const int32_t id : mini_tokenizer().encode("{}", ParseSpecial::kNo)) ended.accept(id);
+  GrammarConstraint ended(mini_trie(kRoot), compile_json_object());
+  for (const int32_t id : mini_tokenizer(kRoot).encode("{}", ParseSpecial::kNo)) ended.accept(id);
   ASSERT_TRUE(ended.mask(mask));
-  EXPECT_EQ(allowed_ids(mask), std::vector<int32_t>{mini_trie()->eos_id()});
-  ended.accept(mini_trie()->eos_id());
+  EXPECT_EQ(allowed_ids(mask), std::vector<int32_t>{mini_trie(kRoot)->eos_id()});
+  ended.accept(mini_trie(kRoot)->eos_id());
   EXPECT_FALSE(ended.mask(mask));
 }
 

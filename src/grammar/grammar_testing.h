@@ -34,13 +34,13 @@ inline bool accepts(const std::shared_ptr<const Grammar>& grammar, std::string_v
   return read(grammar, text).ends;
 }
 
-// The bundled model's tokenizer, and its tokens as a tree.
-inline const Tokenizer& mini_tokenizer() {
-  static const Tokenizer tokenizer = Tokenizer::load(DSV4_SOURCE_DIR "/models/mini");
+// The bundled model's tokenizer, and its tokens as a tree; `source_dir` is DSV4_SOURCE_DIR.
+inline const Tokenizer& mini_tokenizer(const std::string& source_dir) {
+  static const Tokenizer tokenizer = Tokenizer::load(source_dir + "/models/mini");
   return tokenizer;
 }
-inline std::shared_ptr<const TokenTrie> mini_trie() {
-  static const auto trie = std::make_shared<const TokenTrie>(mini_tokenizer());
+inline std::shared_ptr<const TokenTrie> mini_trie(const std::string& source_dir) {
+  static const auto trie = std::make_shared<const TokenTrie>(mini_tokenizer(source_dir));
   return trie;
 }
 
@@ -80,8 +80,9 @@ struct RandomReply {
   bool ended = false;  // by the end of the sentence
   size_t n_tokens = 0;
 };
-inline RandomReply random_reply(GrammarConstraint& constraint, const TokenTrie& trie,
-                                std::mt19937_64& rng, size_t patience, size_t max_tokens) {
+inline RandomReply random_reply(GrammarConstraint& constraint, const Tokenizer& tokenizer,
+                                const TokenTrie& trie, std::mt19937_64& rng, size_t patience,
+                                size_t max_tokens) {
   RandomReply reply;
   std::vector<uint64_t> mask((static_cast<size_t>(trie.vocab_size()) + 63) / 64);
   for (; reply.n_tokens < max_tokens; ++reply.n_tokens) {
@@ -99,7 +100,7 @@ inline RandomReply random_reply(GrammarConstraint& constraint, const TokenTrie& 
       reply.ended = true;
       return reply;
     }
-    reply.text += mini_tokenizer().token_bytes(id);
+    reply.text += tokenizer.token_bytes(id);
   }
   return reply;
 }

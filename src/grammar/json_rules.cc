@@ -65,6 +65,24 @@ void JsonRules::add_string(StateId from, uint32_t min, uint32_t max, StateId to)
   builder_.add_byte(close, '"', to);
 }
 
+void JsonRules::add_any_number(StateId from, StateId to) {
+  if (!number_) {
+    number_ = builder_.add_rule();
+    const GrammarBuilder::Rule rule = builder_.rule(*number_);
+    add_numbers(builder_, rule.start, {}, rule.end);
+  }
+  builder_.add_call(from, *number_, to);
+}
+
+void JsonRules::add_any_integer(StateId from, StateId to) {
+  if (!integer_) {
+    integer_ = builder_.add_rule();
+    const GrammarBuilder::Rule rule = builder_.rule(*integer_);
+    add_integers(builder_, rule.start, {}, rule.end);
+  }
+  builder_.add_call(from, *integer_, to);
+}
+
 void JsonRules::add_array(StateId from, std::span<const RuleId> first, std::optional<RuleId> rest,
                           uint32_t min, uint32_t max, StateId to) {
   const StateId bracket = builder_.add_state();
@@ -107,7 +125,7 @@ RuleId JsonRules::any_value() {
     builder_.add_text(rule.start, word, rule.end);
   }
   add_string(rule.start, 0, kUnbounded, rule.end);
-  add_numbers(builder_, rule.start, {}, rule.end);
+  add_any_number(rule.start, rule.end);
   add_array(rule.start, {}, *any_value_, 0, kUnbounded, rule.end);
   builder_.add_call(rule.start, any_object(), rule.end);
   return *any_value_;

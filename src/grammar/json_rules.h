@@ -29,6 +29,9 @@ class JsonRules {
   StateId add_colon(StateId from);  // with the space behind it
   // A string of that many characters, with its quotes.
   void add_string(StateId from, uint32_t min, uint32_t max, StateId to);
+  // Any number or integer, in the digits that number_rules.h allows.
+  void add_any_number(StateId from, StateId to);
+  void add_any_integer(StateId from, StateId to);
   // An array that begins with the items `first`, as far as it is long enough, and goes on with
   // `rest`, if any; of `min` to `max` items.
   void add_array(StateId from, std::span<const RuleId> first, std::optional<RuleId> rest,
@@ -45,6 +48,8 @@ class JsonRules {
   CharEncoder encoder_;
   std::optional<RuleId> space_;
   std::optional<RuleId> string_;
+  std::optional<RuleId> number_;
+  std::optional<RuleId> integer_;
   std::optional<RuleId> any_value_;
   std::optional<RuleId> any_object_;
 };

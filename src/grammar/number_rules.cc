@@ -35,15 +35,27 @@ class MagnitudeWriter {
   void add(StateId from) {
     const size_t n_low = range_.low.value.whole.size();
     const size_t n_high = range_.high ? range_.high->value.whole.size() : kMaxDigits;
-    for (size_t n = n_low; n <= std::min<size_t>(n_high, kMaxDigits); ++n) {
+    const bool is_open = !range_.high && fraction_ == Fraction::kNo && multiple_of_ == 1;
+    for (size_t n = n_low; n <= std::min<size_t>(is_open ? n_low : n_high, kMaxDigits); ++n) {
       n_whole_ = n;
       states_.clear();
       const bool at_high = range_.high && n == n_high;
       builder_.add_jump(from, state_at({0, n == n_low, at_high, 0, false}));
     }
+    if (is_open) add_longer(from, n_low);
   }
 
  private:
+  // Integers of more than `n` digits: the bounds do not matter.
+  void add_longer(StateId from, size_t n) {
+    for (size_t i = 0; i < kMaxDigits; ++i) {
+      const StateId next = builder_.add_state();
+      builder_.add_bytes(from, i == 0 ? '1' : '0', '9', next);
+      if (i >= n) builder_.add_jump(next, to_);
+      from = next;
+    }
+  }
+
   struct Place {
     size_t n_digits;  // read, of the whole part and then of the fraction
     bool at_low, at_high;

@@ -10,6 +10,8 @@
 namespace dsv4 {
 namespace {
 
+const std::string kRoot = DSV4_SOURCE_DIR;
+
 const Json& weather() {
   static const Json schema = Json::parse(
       R"({"type":"object","properties":{"city":{"type":"string","minLength":1,"maxLength":20},
@@ -137,10 +139,10 @@ TEST(ReplyGrammar, json_follows_the_reasoning) {
 
 // Added tokens stand for themselves: as a token, markup is not the text that it is written with.
 TEST(ReplyGrammar, added_tokens_are_allowed_only_where_they_mean_something) {
-  const auto trie = mini_trie();
+  const auto trie = mini_trie(kRoot);
   const auto constraint_after = [&](const ReplyRules& rules, std::string_view text) {
     GrammarConstraint constraint(trie, compile_reply(rules));
-    for (const int32_t id : mini_tokenizer().encode(text, ParseSpecial::kYes))
+    for (const int32_t id : mini_tokenizer(kRoot).encode(text, ParseSpecial::kYes))
       constraint.accept(id);
     return constraint;
   };
@@ -148,7 +150,7 @@ TEST(ReplyGrammar, added_tokens_are_allowed_only_where_they_mean_something) {
     std::vector<uint64_t> mask((static_cast<size_t>(trie->vocab_size()) + 63) / 64);
     return !constraint.mask(mask) || (mask[static_cast<size_t>(*id) / 64] >> (*id % 64) & 1) != 0;
   };
-  const std::optional<int32_t> user = mini_tokenizer().id_of(kUser);
+  const std::optional<int32_t> user = mini_tokenizer(kRoot).id_of(kUser);
   const ReplyRules required = rules_of(CallRule::kRequired, true, ThinkingMode::kThinking);
   EXPECT_TRUE(allows(constraint_after(required, "hm"), trie->think_end_id()));
   EXPECT_FALSE(allows(constraint_after(required, "hm"), user));
@@ -166,9 +168,10 @@ TEST(ReplyGrammar, random_calls_are_what_the_strict_parser_reads) {
   std::mt19937_64 rng(9);
   const auto grammar = compile_reply(rules_of(CallRule::kRequired, true, ThinkingMode::kThinking));
   for (int i = 0; i < 40; ++i) {
-    GrammarConstraint constraint(mini_trie(), grammar);
-    constraint.accept(*mini_trie()->think_end_id());
-    const RandomReply reply = random_reply(constraint, *mini_trie(), rng, rng() % 200, 5000);
+    GrammarConstraint constraint(mini_trie(kRoot), grammar);
+    constraint.accept(*mini_trie(kRoot)->think_end_id());
+    const RandomReply reply =
+        random_reply(constraint, mini_tokenizer(kRoot), *mini_trie(kRoot), rng, rng() % 200, 5000);
     ASSERT_TRUE(reply.ended);
     const AssistantMessage message =
         parse_completion("</think>" + reply.text + std::string(kEos), ThinkingMode::kThinking);

@@ -210,9 +210,17 @@ void check_keywords(const SchemaNode& node) {
   kinds_of(node);
 }
 
-void SchemaResolver::spend(const SchemaNode& node) {
-  if (++work_ > kMaxWork) {
-    throw Error(ErrorCode::kOutOfRange, node.path,
+// About the cost of a copy.
+size_t SchemaResolver::size_of(const Partial& partial) {
+  size_t size = 1 + partial.done.size();
+  for (const Pending& pending : partial.pending) size += 1 + pending.trail.size();
+  return size;
+}
+
+void SchemaResolver::spend(size_t work, const std::string& path) {
+  work_ += work;
+  if (work_ > kMaxWork) {
+    throw Error(ErrorCode::kOutOfRange, path,
                 "the schema has too many combinations of alternatives; use fewer anyOf and allOf");
   }
 }
@@ -274,7 +282,7 @@ void SchemaResolver::expand(Partial partial, std::vector<Partial>& open) {
   const Pending next = std::move(partial.pending.back());
   partial.pending.pop_back();
   const SchemaNode& node = next.node;
-  spend(node);
+  spend(1 + next.trail.size(), node.path);
   if (node.json->kind() == Json::Kind::kBool) {
     if (node.json->as_bool(node.path)) open.push_back(std::move(partial));
     return;
@@ -306,7 +314,7 @@ void SchemaResolver::expand(Partial partial, std::vector<Partial>& open) {
     std::vector<Partial> extended;
     for (const Partial& choice : choices) {
       for (size_t i = 0; i < branches.size(); ++i) {
-        spend(node);
+        spend(size_of(choice), node.path);
         extended.push_back(choice);
         extended.back().pending.push_back({element(*list, i), trail});
       }

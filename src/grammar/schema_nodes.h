@@ -60,7 +60,7 @@ class SchemaResolver {
   std::vector<Conjunction> alternatives(const Conjunction& schemas);
 
   static constexpr size_t kMaxAlternatives = 500;  // of one value
-  static constexpr size_t kMaxWork = 200'000;      // schemas looked at
+  static constexpr size_t kMaxWork = 500'000;      // schemas looked at and copied
 
  private:
   struct Pending {
@@ -78,7 +78,8 @@ class SchemaResolver {
   void check_disjoint(const SchemaNode& node) const;
   // Of values whose kinds are in `context`. True only if it is certain.
   bool are_disjoint(const SchemaNode& a, const SchemaNode& b, KindSet context, int depth) const;
-  void spend(const SchemaNode& node);
+  static size_t size_of(const Partial& partial);
+  void spend(size_t work, const std::string& path);
 
   SchemaNode root_;
   std::set<const Json*> checked_;

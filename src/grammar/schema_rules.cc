@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <set>
 
 namespace dsv4 {
 
@@ -57,8 +58,7 @@ RuleId SchemaRules::rule(const Conjunction& schemas, ValueForm form) {
   Key key{{}, form};
   for (const SchemaNode& node : schemas) key.first.push_back(node.json);
   std::ranges::sort(key.first);
-  const auto repeated = std::ranges::unique(key.first);
-  key.first.erase(repeated.begin(), repeated.end());
+  key.first.erase(std::unique(key.first.begin(), key.first.end()), key.first.end());
   const auto [it, is_new] = rules_.try_emplace(std::move(key), 0);
   if (is_new) {
     it->second = json_.builder().add_rule();
@@ -135,7 +135,17 @@ void SchemaRules::add_alternative(const Conjunction& schemas, ValueForm form,
 
 void SchemaRules::add_listed(const Conjunction& schemas, const std::vector<const Json*>& values,
                              KindSet kinds, ValueForm form, GrammarBuilder::Rule rule) {
+  // The lists beside the one that `values` came from, by how their values print.
+  std::vector<std::set<std::string>> lists;
+  for (const SchemaNode& node : schemas) {
+    const auto listed = listed_values(node);
+    if (!listed || *listed == values) continue;
+    lists.emplace_back();
+    for (const Json* value : *listed) lists.back().insert(value->print());
+  }
   for (const Json* value : values) {
+    const auto has_value = [&](const auto& list) { return list.contains(value->print()); };
+    if (!std::ranges::all_of(lists, has_value)) continue;
     // A number without fraction is an integer, however it is written.
     KindSet kind = kind_of(*value);
     if (kind == kFractionKind && std::trunc(value->as_double("")) == value->as_double("")) {
@@ -150,13 +160,9 @@ void SchemaRules::add_listed(const Conjunction& schemas, const std::vector<const
   }
 }
 
-// Whether a listed value satisfies what stands beside the list.
+// Whether a listed value satisfies the keywords beside the list.
 bool SchemaRules::accepts(const Conjunction& schemas, const Json& value) {
   for (const SchemaNode& node : schemas) {
-    if (const auto listed = listed_values(node)) {
-      const auto is_same = [&](const Json* other) { return *other == value; };
-      if (std::ranges::none_of(*listed, is_same)) return false;
-    }
     const bool is_compound = value.is_array() || value.is_object();
     for (const std::string_view key : {"items", "prefixItems", "minItems", "maxItems", "properties",
                                        "required", "additionalProperties", "patternProperties"}) {
@@ -214,7 +220,13 @@ void SchemaRules::add_value(StateId from, const Json& value, StateId to) {
 
 void SchemaRules::add_number(const Conjunction& schemas, KindSet kinds, GrammarBuilder::Rule rule) {
   const SchemaNumbers numbers = read_numbers(schemas);
-  if (numbers.is_integer || (kinds & kFractionKind) == 0) {
+  const bool is_integer = numbers.is_integer || (kinds & kFractionKind) == 0;
+  const bool is_any = !numbers.range.low && !numbers.range.high && numbers.range.multiple_of == 1;
+  if (is_integer && is_any) {
+    json_.add_any_integer(rule.start, rule.end);
+  } else if (is_any) {
+    json_.add_any_number(rule.start, rule.end);
+  } else if (is_integer) {
     add_integers(json_.builder(), rule.start, numbers.range, rule.end);
   } else {
     add_numbers(json_.builder(), rule.start, numbers.range, rule.end);

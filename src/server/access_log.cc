@@ -1,16 +1,6 @@
 #include "server/access_log.h"
 
-#include "base/error.h"
-
-#include <fcntl.h>
-#include <unistd.h>
-
-#include <cerrno>
-#include <cstring>
-#include <utility>
 #include <vector>
-
-#include <fmt/core.h>
 
 namespace dsv4 {
 
@@ -27,43 +17,10 @@ std::string access_line(LogFormat format, const AccessRecord& record) {
   add("ttft_s", record.first_token_s);
   add("tokens_in", record.tokens_in);
   add("tokens_cached", record.tokens_cached);
+  if (*record.cache_miss != '\0') fields.push_back({"cache_miss", record.cache_miss});
   add("tokens_out", record.tokens_out);
   fields.push_back({"client_gone", record.client_gone});
   return log_line(format, fields);
-}
-
-AccessLog::AccessLog(std::string file, LogFormat format)
-    : file_(std::move(file)), format_(format), fd_(open_file()) {}
-
-AccessLog::~AccessLog() {
-  if (file_ != "-") ::close(fd_);
-}
-
-int AccessLog::open_file() const {
-  if (file_ == "-") return STDOUT_FILENO;
-  const int fd = ::open(file_.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
-  if (fd >= 0) return fd;
-  throw Error(ErrorCode::kIo, file_,
-              fmt::format("cannot open the access log: {}", std::strerror(errno)));
-}
-
-void AccessLog::write(const AccessRecord& record) {
-  const std::string line = access_line(format_, record);
-  const std::lock_guard lock(mutex_);
-  // A log that cannot be written is no reason to stop.
-  static_cast<void>(!::write(fd_, line.data(), line.size()));
-}
-
-std::optional<std::string> AccessLog::reopen() {
-  if (file_ == "-") return std::nullopt;
-  try {
-    const int fd = open_file();
-    const std::lock_guard lock(mutex_);
-    ::close(std::exchange(fd_, fd));
-    return std::nullopt;
-  } catch (const Error& error) {
-    return error.what();
-  }
 }
 
 }  // namespace dsv4

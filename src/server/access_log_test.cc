@@ -58,7 +58,7 @@ TEST(AccessLog, appends_and_opens_anew) {
     log.write(kRecord);
     fs::rename(file, moved);
     log.write(kRecord);
-    log.reopen();
+    log.file().reopen();
     log.write(kRecord);
   }
   EXPECT_EQ(read_file(moved), line + line);
@@ -74,11 +74,11 @@ TEST(AccessLog, goes_on_in_the_old_file_where_a_new_one_cannot_be_opened) {
       fs::temp_directory_path() / ("dsv4-access-gone-" + std::to_string(::getpid()));
   fs::create_directory(folder);
   AccessLog log(folder / "log", LogFormat::kText);
-  EXPECT_EQ(log.reopen(), std::nullopt);
+  EXPECT_EQ(log.file().reopen(), std::nullopt);
   fs::remove_all(folder);
-  const std::optional<std::string> problem = log.reopen();
+  const std::optional<std::string> problem = log.file().reopen();
   ASSERT_TRUE(problem);
-  EXPECT_NE(problem->find("cannot open the access log"), std::string::npos) << *problem;
+  EXPECT_NE(problem->find("cannot open the log"), std::string::npos) << *problem;
   log.write(kRecord);
 }
 

@@ -16,13 +16,14 @@ namespace {
 constexpr std::string_view kKnown[] = {
     "model", "messages", "system", "max_tokens", "tools", "tool_choice", "thinking",
     "output_config", "output_format", "temperature", "top_p", "top_k", "min_p", "seed",
-    "stop_sequences", "stream", "metadata", "cache_salt",
+    "stop_sequences", "stream", "metadata", "cache_salt", "thread",
     // Accepted and ignored.
     "betas", "anthropic_beta", "anthropic_version", "service_tier", "container",
-    "context_management", "cache_control", "inference_geo", "speed"};
+    "context_management", "cache_control", "inference_geo", "speed", "diagnostics",
+    "billing_policy", "fallbacks", "fallback_credit_token"};
 constexpr std::string_view kRoles[] = {"user", "assistant", "system"};
-constexpr std::string_view kThinkingTypes[] = {"enabled", "disabled", "adaptive"};
-constexpr std::string_view kDisplays[] = {"summarized", "omitted", "full"};
+constexpr std::string_view kThinkingTypes[] = {"enabled", "disabled", "adaptive", "between_tools"};
+constexpr std::string_view kDisplays[] = {"summarized", "omitted", "updates", "full"};
 constexpr std::string_view kChoices[] = {"auto", "any", "tool", "none"};
 constexpr std::string_view kTextParts[] = {"text"};
 
@@ -125,6 +126,27 @@ void read_message(const JsonFields& message, ChatTurns& turns) {
   }
 }
 
+// Accounting that Claude Code addresses to the original service, as a block of its own. It differs
+// from conversation to conversation and stands in front of all tools, which could never be shared.
+bool is_billing(const JsonFields& block) {
+  const auto text = block.text("text");
+  return text && text->starts_with("x-anthropic-billing-header:");
+}
+
+std::string read_system(const Json& system) {
+  if (!system.is_array() || system.as_array("system").empty()) {
+    return read_text(system, "system", kTextParts, "\n\n");
+  }
+  const Json::Array& blocks = system.as_array("system");
+  if (!is_billing(JsonFields(blocks.front(), path_of_element("system", 0)))) {
+    return read_text(system, "system", kTextParts, "\n\n");
+  }
+  Json::Array rest = blocks;
+  rest.front().set("text", "");
+  const std::string text = read_text(rest, "system", kTextParts, "\n\n");
+  return text.starts_with("\n\n") ? text.substr(2) : text;
+}
+
 void read_messages(const JsonFields& fields, const ApiSettings& settings, ApiRequest& request) {
   const Json::Array& messages = fields.required("messages").as_array("messages");
   if (messages.empty()) fields.fail("messages", "expected at least one message");
@@ -134,7 +156,7 @@ void read_messages(const JsonFields& fields, const ApiSettings& settings, ApiReq
   }
   ChatTurns turns;
   if (const Json* system = fields.find("system")) {
-    turns.system(read_text(*system, "system", kTextParts, "\n\n"));
+    turns.system(read_system(*system));
   }
   for (size_t i = 0; i < messages.size(); ++i) {
     read_message(JsonFields(messages[i], path_of_element("messages", i)), turns);
@@ -214,6 +236,10 @@ ApiRequest parse_messages_request(const Json& body, const ApiSettings& settings,
                                   MessagesPurpose purpose) {
   const JsonFields fields(body, "");
   fields.refuse_others(kKnown, "Extra inputs are not permitted");
+  if (fields.find("thread") != nullptr) {
+    throw Error(ErrorCode::kUnsupported, "thread",
+                "conversations are not kept here; send all messages with each request");
+  }
   ApiRequest request;
   request.api = ApiKind::kMessages;
   read_model(fields, settings, request);
@@ -224,7 +250,7 @@ ApiRequest parse_messages_request(const Json& body, const ApiSettings& settings,
   read_thinking(fields, request);
   read_tools(fields, settings, request);
   read_tool_choice(fields, request);
-  check_tools(request, "tools");
+  check_tools(request);
   request.stream = fields.boolean("stream").value_or(false);
   if (const auto metadata = fields.object("metadata")) {
     request.user = metadata->text("user_id").value_or("");

@@ -82,6 +82,47 @@ TEST(AnthropicMessages, thinking) {
       "400 thinking.budget_tokens | must be less than max_tokens");
 }
 
+TEST(AnthropicMessages, reads_what_coding_agents_send) {
+  const auto body = [](std::string_view version) {
+    return parse(R"({"model": "m", "max_tokens": 2000, "stream": true,
+        "system": [{"type": "text", "text": "x-anthropic-billing-header: version=)" +
+                 std::string(version) + R"("},
+                   {"type": "text", "text": "I", "cache_control": {"type": "ephemeral"}},
+                   {"type": "text", "text": "J", "cache_control": {"type": "ephemeral"}}],
+        "messages": [{"role": "user", "content": [
+                        {"type": "text", "text": "reminder"},
+                        {"type": "text", "text": "hi", "cache_control": {"type": "ephemeral"}}]},
+                     {"role": "system", "content": "agents"}],
+        "tools": [{"name": "Read", "description": "d", "input_schema": {"type": "object"}}],
+        "metadata": {"user_id": "{}"}, "thinking": {"type": "adaptive"},
+        "context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]},
+        "output_config": {"effort": "high"}})");
+  };
+  const ApiRequest request = body("1.2.3.abc");
+  EXPECT_EQ(Json(request.messages).print(),
+            R"([{"role": "system", "content": "I\n\nJ"}, {"role": "user", "content": "reminder"}, )"
+            R"({"role": "user", "content": "hi"}, {"role": "user", "content": "agents"}])");
+  EXPECT_EQ(request.effort, Effort::kHigh);
+  EXPECT_EQ(Json(request.messages).print(), Json(body("1.2.3.def").messages).print());
+}
+
+// Only as the first block, where a program puts it: elsewhere it is text of a user.
+TEST(AnthropicMessages, keeps_other_blocks_about_billing) {
+  const auto system = [](const std::string& blocks) {
+    return parse(with_messages(kHi, R"("system": )" + blocks + ", "))
+        .messages.front()
+        .at("content", "")
+        .print();
+  };
+  EXPECT_EQ(system(R"([{"type": "text", "text": "I"},
+                       {"type": "text", "text": "x-anthropic-billing-header: v"}])"),
+            R"("I\n\nx-anthropic-billing-header: v")");
+  EXPECT_EQ(system(R"("x-anthropic-billing-header: v")"), R"("x-anthropic-billing-header: v")");
+  EXPECT_EQ(system(R"([{"type": "text", "text": "x-anthropic-billing-header: v"}])"), R"("")");
+  EXPECT_EQ(error_of(with_messages(kHi, R"("system": [1], )")),
+            "400 system[0] | expected an object, found an integer");
+}
+
 TEST(AnthropicMessages, tools_and_choice) {
   const std::string tools = R"("tools": [{"name": "f", "input_schema": {"type": "object"},
       "cache_control": {}, "strict": true}, {"type": "custom", "name": "g", "input_schema": {}}], )";
@@ -97,6 +138,22 @@ TEST(AnthropicMessages, tools_and_choice) {
   EXPECT_EQ(error_of(with_messages(
                 kHi, R"("tools": [{"type": "web_search_20250305", "name": "web_search"}], )")),
             "400 tools[0].type | this server runs no tools of its own: \"web_search_20250305\"");
+}
+
+// A client's library sends the whole conversation once it has seen the details.
+TEST(AnthropicMessages, threads_are_refused_as_clients_expect) {
+  try {
+    parse(with_messages(kHi, R"("thread": {"type": "create"}, )"));
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error_json(ApiKind::kMessages, api_error_of(error), "req_1").print(),
+              R"({"type": "error", "error": {"type": "invalid_request_error", "message": "thread: )"
+              R"(conversations are not kept here; send all messages with each request", )"
+              R"("details": {"error_code": "thread_unsupported_request", "unsupported": )"
+              R"(["thread"]}}, "request_id": "req_1"})");
+  }
+  EXPECT_EQ(error_of(with_messages(kHi, R"("thread": null, "diagnostics": {}, "fallbacks": [], )")),
+            "no error");
 }
 
 TEST(AnthropicMessages, errors_name_the_path) {

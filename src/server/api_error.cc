@@ -29,6 +29,7 @@ constexpr KindRow kRows[] = {
     {ApiError::Kind::kModelNotFound, 404, kInvalidRequest, "model_not_found", "not_found_error"},
     {ApiError::Kind::kPreviousResponse, 404, kInvalidRequest, "previous_response_not_found",
      "not_found_error"},
+    {ApiError::Kind::kThread, 400, kInvalidRequest, "thread_unsupported_request", kInvalidRequest},
     {ApiError::Kind::kMethod, 405, kInvalidRequest, "method_not_allowed", kInvalidRequest},
     {ApiError::Kind::kTimeout, 408, "timeout_error", "timeout", "timeout_error"},
     {ApiError::Kind::kTooLarge, 413, kInvalidRequest, "request_too_large", "request_too_large"},
@@ -57,8 +58,10 @@ ApiError api_error_of(const Error& error) {
   // what() is "where: message".
   if (!error.where().empty()) message.erase(0, error.where().size() + 2);
   switch (error.code()) {
-    case ErrorCode::kInvalidInput:
     case ErrorCode::kUnsupported:
+      if (error.where() == "thread") return {ApiError::Kind::kThread, message, "thread"};
+      [[fallthrough]];
+    case ErrorCode::kInvalidInput:
       return {ApiError::Kind::kInvalid, message, error.where()};
     case ErrorCode::kNotFound:
       if (error.where() == "model") return {ApiError::Kind::kModelNotFound, message, "model"};
@@ -78,8 +81,15 @@ ApiError api_error_of(const Error& error) {
 Json error_json(ApiKind api, const ApiError& error, const std::string& request_id) {
   Json inner;
   if (api == ApiKind::kMessages) {
-    const std::string place = error.param.empty() ? "" : error.param + ": ";
+    // Clients know what is too long by how the message begins.
+    const bool is_placed = !error.param.empty() && error.kind != ApiError::Kind::kContextLength;
+    const std::string place = is_placed ? error.param + ": " : "";
     inner.set("type", error.anthropic_type()).set("message", place + error.message);
+    if (error.kind == ApiError::Kind::kThread) {
+      inner.set("details", Json()
+                               .set("error_code", error.openai_code())
+                               .set("unsupported", Json().push_back("thread")));
+    }
     return Json().set("type", "error").set("error", inner).set("request_id", request_id);
   }
   inner.set("message", error.message).set("type", error.openai_type());

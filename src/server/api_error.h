@@ -26,6 +26,7 @@ struct ApiError {
     kNotFound,          // no such route or object
     kModelNotFound,     // another model than the one that is served
     kPreviousResponse,  // previous_response_id is not stored (any more)
+    kThread,            // Anthropic's message threads are not kept here
     kMethod,            // the route takes another method
     kTimeout,           // the request did not arrive, or the reply was not done, in time
     kTooLarge,          // the body or one of its lists exceeds a limit
@@ -48,7 +49,9 @@ struct ApiError {
 ApiError api_error_of(const Error& error);
 
 // {"error": {"message", "type", "param", "code"}}, or Anthropic's {"type": "error", "error":
-// {"type", "message"}, "request_id"} where the message begins with the path.
+// {"type", "message"}, "request_id"} where the message begins with the path, but for
+// kContextLength, and kThread has the details by which clients know that they must send whole
+// conversations.
 Json error_json(ApiKind api, const ApiError& error, const std::string& request_id);
 
 }  // namespace dsv4

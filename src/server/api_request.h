@@ -55,6 +55,9 @@ struct ToolSpec {
   Json parameters = {};    // JSON schema of the arguments
   bool strict = false;     // the arguments must satisfy the schema
   bool is_custom = false;  // of the Responses API: one text `input` instead of arguments
+  // Of the Responses API: `name` is "SPACE__SHORT" to the model and two members to the client.
+  std::string space = {};
+  std::string short_name = {};
   std::string where = {};  // path of the schema, for errors of its compiler
 };
 

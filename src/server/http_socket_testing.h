@@ -11,14 +11,15 @@
 
 namespace dsv4 {
 
-// Reads give up after a minute. Used by one thread.
+// Reads give up after five minutes. Used by one thread.
 class TestClient {
  public:
   struct Adopt {
     int fd;
   };
 
-  explicit TestClient(int port, int family = AF_INET);
+  // With a size, little is taken before it is read.
+  explicit TestClient(int port, int family = AF_INET, int receive_buffer_bytes = 0);
   explicit TestClient(Adopt adopt) : fd_(adopt.fd) {}
   ~TestClient() { close(false); }
   TestClient(const TestClient&) = delete;

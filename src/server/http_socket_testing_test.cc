@@ -24,7 +24,7 @@
 namespace dsv4 {
 namespace {
 
-int connect_to(int port, int family) {
+int connect_to(int port, int family, int receive_buffer_bytes = 0) {
   sockaddr_storage address{};
   socklen_t length = 0;
   if (family == AF_INET6) {
@@ -42,11 +42,14 @@ int connect_to(int port, int family) {
   }
   const int fd = ::socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
   CHECK(fd >= 0, errno);
+  if (receive_buffer_bytes > 0) {
+    ::setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_buffer_bytes, sizeof receive_buffer_bytes);
+  }
   if (::connect(fd, reinterpret_cast<sockaddr*>(&address), length) != 0) {
     ::close(fd);
     return -1;
   }
-  const timeval timeout{60, 0};
+  const timeval timeout{300, 0};
   ::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
   ::setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout);
   return fd;
@@ -54,7 +57,8 @@ int connect_to(int port, int family) {
 
 }  // namespace
 
-TestClient::TestClient(int port, int family) : fd_(connect_to(port, family)) {
+TestClient::TestClient(int port, int family, int receive_buffer_bytes)
+    : fd_(connect_to(port, family, receive_buffer_bytes)) {
   CHECK(fd_ >= 0, errno);
 }
 

@@ -67,7 +67,7 @@ class HttpServerTest : public testing::Test {
       if (stream.responder->gone()) continue;
       if (stream.n == 0) stream.responder->start_stream(200, event_stream_headers());
       event.clear();
-      append_event(event, std::to_string(stream.n));
+      append_event(event, std::to_string(stream.n) + std::string(stream.endless ? 5000 : 0, ' '));
       stream.responder->write(event);
       if (++stream.n == 20 && !stream.endless) {
         stream.responder->finish();
@@ -112,10 +112,10 @@ class HttpServerTest : public testing::Test {
     return kept_.back();
   }
 
-  // Waits for a state that must come, for at most a minute.
+  // Waits for a state that must come, for at most five minutes.
   template <typename Condition>
   void wait_for(const Condition& condition) {
-    const auto end = std::chrono::steady_clock::now() + 60s;
+    const auto end = std::chrono::steady_clock::now() + 300s;
     while (!condition() && std::chrono::steady_clock::now() < end) std::this_thread::yield();
     EXPECT_TRUE(condition());
   }
@@ -230,7 +230,7 @@ TEST_F(HttpServerTest, cuts_off_who_does_not_read_a_stream) {
   options.limits.queued_bytes = 10'000;
   options.send_buffer_bytes = 4096;
   HttpServer& server = serve(options);
-  TestClient client(server.port());
+  TestClient client(server.port(), AF_INET, 4096);
   client.send("GET /endless HTTP/1.1\r\nHost: localhost\r\n\r\n");
   run_steps();
   wait_for([&] { return server.counters().cut(CutReason::kQueueFull) == 1; });

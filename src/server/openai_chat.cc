@@ -22,7 +22,8 @@ constexpr std::string_view kKnown[] = {
     "store", "metadata", "service_tier", "prompt_cache_key", "prompt_cache_retention",
     "safety_identifier", "verbosity", "prediction", "include_reasoning", "usage", "provider",
     "add_generation_prompt", "continue_final_message", "ignore_eos", "skip_special_tokens",
-    "stream_usage", "extra_headers", "modalities"};
+    "stream_usage", "extra_headers", "modalities", "prompt_cache_options", "moderation",
+    "web_search_options"};
 
 constexpr std::string_view kRoles[] = {"system", "developer", "user", "assistant", "tool"};
 constexpr std::string_view kTextParts[] = {"text"};
@@ -177,7 +178,7 @@ ApiRequest parse_chat_request(const Json& body, const ApiSettings& settings) {
   }
   read_tools(fields, settings, request);
   read_tool_choice(fields, request);
-  check_tools(request, "tools");
+  check_tools(request);
   request.parallel_tool_calls = fields.boolean("parallel_tool_calls").value_or(true);
   request.user = fields.text("user").value_or("");
   request.cache_salt = fields.text("cache_salt").value_or("");

@@ -220,7 +220,7 @@ TEST(OpenAiChat, errors_name_the_path) {
        "400 tools[0].function.name | expected 1 to 128 letters, digits or _ - . : /"},
       {R"("tools": [{"type": "function", "function": {"name": "a"}},
                     {"type": "function", "function": {"name": "a"}}])",
-       "400 tools[1].name | two tools have the name \"a\""},
+       "400 tools[1].function.name | two tools have the name \"a\""},
   };
   for (const auto& [member, error] : members) EXPECT_EQ(error_with(member), error) << member;
 }
@@ -236,6 +236,12 @@ TEST(OpenAiChat, the_error_body_has_the_services_shape) {
   EXPECT_EQ(error_json(ApiKind::kChat, {ApiError::Kind::kInternal, "x"}, "").print(),
             R"({"error": {"message": "x", "type": "server_error", "param": null, )"
             R"("code": "internal_error"}})");
+  // Clients look for this beginning before they shorten the conversation and try again.
+  const ApiError too_long{ApiError::Kind::kContextLength,
+                          "prompt is too long: 9 tokens > 7 maximum", "prompt"};
+  EXPECT_EQ(error_json(ApiKind::kMessages, too_long, "req_1").print(),
+            R"({"type": "error", "error": {"type": "invalid_request_error", )"
+            R"("message": "prompt is too long: 9 tokens > 7 maximum"}, "request_id": "req_1"})");
 }
 
 }  // namespace

@@ -21,7 +21,8 @@ constexpr std::string_view kKnown[] = {
     "conversation", "prompt", "cache_salt",
     // Accepted and ignored.
     "truncation", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention",
-    "stream_options", "max_tool_calls", "client_metadata", "context_management"};
+    "stream_options", "max_tool_calls", "client_metadata", "context_management",
+    "prompt_cache_options", "moderation"};
 constexpr std::string_view kRoles[] = {"system", "developer", "user", "assistant"};
 constexpr std::string_view kUserParts[] = {"input_text", "text", "output_text"};
 constexpr std::string_view kReplyParts[] = {"output_text", "text", "refusal", "input_text"};
@@ -67,6 +68,17 @@ Json tool_output(const JsonFields& item) {
   return parts;
 }
 
+// One name for what clients tell as a namespace and a name. Namespaces of MCP servers often bring
+// the separator with them.
+std::string name_in_space(const std::string& space, const std::string& name) {
+  if (space.empty()) return name;
+  return fmt::format("{}{}{}", space, space.ends_with("__") ? "" : "__", name);
+}
+
+std::string called_name(const JsonFields& item) {
+  return name_in_space(item.text("namespace").value_or(""), item.required_text("name"));
+}
+
 void read_item(const JsonFields& item, ChatTurns& turns) {
   const std::string type = item.text("type").value_or("message");
   if (type == "message") {
@@ -74,10 +86,10 @@ void read_item(const JsonFields& item, ChatTurns& turns) {
   } else if (type == "reasoning") {
     read_reasoning_item(item, turns);
   } else if (type == "function_call") {
-    turns.call(item.required_text("call_id"), item.required_text("name"),
+    turns.call(item.required_text("call_id"), called_name(item),
                call_arguments(item.required("arguments"), item.path_of("arguments")));
   } else if (type == "custom_tool_call") {
-    turns.call(item.required_text("call_id"), item.required_text("name"),
+    turns.call(item.required_text("call_id"), called_name(item),
                Json().set("input", item.required_text("input")).print());
   } else if (type == "function_call_output" || type == "custom_tool_call_output") {
     turns.tool_result(item.required_text("call_id"), tool_output(item));
@@ -154,6 +166,44 @@ bool is_ignored_tool(std::string_view type) {
   return type.starts_with("web_search") || type == "image_generation";
 }
 
+void read_tool(const JsonFields& tool, ApiRequest& request) {
+  const std::string type = tool.required_text("type");
+  if (type == "function") {
+    request.tools.push_back(read_function(tool, "parameters"));
+  } else if (type == "custom") {
+    request.tools.push_back(read_custom_tool(tool));
+  } else if (!is_ignored_tool(type)) {
+    tool.fail("type", fmt::format("this server runs no tools of its own: \"{}\"", shortened(type)));
+  }
+}
+
+// The format has no groups of tools: each gets a longer name, and the first one what is said about
+// all of them.
+void read_namespace(const JsonFields& group, const ApiSettings& settings, ApiRequest& request) {
+  const std::string space = group.required_text("name");
+  std::string about = group.text("description").value_or("");
+  group.required("tools");
+  const Json::Array& tools = *group.array("tools");
+  const std::string where = group.path_of("tools");
+  for (size_t i = 0; i < tools.size(); ++i) {
+    const JsonFields tool(tools[i], path_of_element(where, i));
+    const size_t n_before = request.tools.size();
+    if (n_before >= settings.max_tools) {
+      group.fail("tools", fmt::format("at most {} tools", settings.max_tools));
+    }
+    read_tool(tool, request);
+    if (request.tools.size() == n_before) continue;
+    ToolSpec& spec = request.tools.back();
+    spec.space = space;
+    spec.short_name = std::move(spec.name);
+    spec.name = name_in_space(space, spec.short_name);
+    check_tool_name(spec.name, group, "name");
+    if (!about.empty())
+      spec.description = fmt::format("{}: {}\n\n{}", space, about, spec.description);
+    about.clear();
+  }
+}
+
 void read_tools(const JsonFields& fields, const ApiSettings& settings, ApiRequest& request) {
   const Json::Array* tools = fields.array("tools");
   if (tools == nullptr) return;
@@ -162,14 +212,10 @@ void read_tools(const JsonFields& fields, const ApiSettings& settings, ApiReques
   }
   for (size_t i = 0; i < tools->size(); ++i) {
     const JsonFields tool((*tools)[i], path_of_element("tools", i));
-    const std::string type = tool.required_text("type");
-    if (type == "function") {
-      request.tools.push_back(read_function(tool, "parameters"));
-    } else if (type == "custom") {
-      request.tools.push_back(read_custom_tool(tool));
-    } else if (!is_ignored_tool(type)) {
-      tool.fail("type",
-                fmt::format("this server runs no tools of its own: \"{}\"", shortened(type)));
+    if (tool.required_text("type") == "namespace") {
+      read_namespace(tool, settings, request);
+    } else {
+      read_tool(tool, request);
     }
   }
 }
@@ -184,7 +230,7 @@ void read_tool_choice(const JsonFields& fields, ApiRequest& request) {
     if (type != "function" && type != "custom") {
       named.fail("type", "expected \"function\" or \"custom\"");
     }
-    request.tool_choice = {Kind::kNamed, named.required_text("name")};
+    request.tool_choice = {Kind::kNamed, called_name(named)};
     return;
   }
   const std::string name = *fields.name("tool_choice", kChoices);
@@ -276,7 +322,7 @@ ApiRequest parse_responses_request(const Json& body, const ApiSettings& settings
   read_logprobs(fields, request);
   read_tools(fields, settings, request);
   read_tool_choice(fields, request);
-  check_tools(request, "tools");
+  check_tools(request);
   request.parallel_tool_calls = fields.boolean("parallel_tool_calls").value_or(true);
   fields.object("metadata");
   request.user = fields.text("user").value_or("");

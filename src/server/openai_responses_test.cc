@@ -115,6 +115,68 @@ TEST(OpenAiResponses, reads_what_coding_agents_send) {
   EXPECT_FALSE(request.logprobs.has_value());
 }
 
+TEST(OpenAiResponses, namespaces_become_parts_of_names) {
+  const std::string tools = R"("tools": [
+      {"type": "function", "name": "wait", "parameters": {"type": "object"}},
+      {"type": "namespace", "name": "agents", "description": "Other agents.", "tools": [
+        {"type": "function", "name": "wait", "description": "Wait.", "strict": false,
+         "parameters": {"type": "object"}},
+        {"type": "custom", "name": "tell"}, {"type": "web_search"}]},
+      {"type": "namespace", "name": "mcp__files__", "tools": [
+        {"type": "function", "name": "read", "parameters": {"type": "object"}}]}])";
+  const ApiRequest request = parse(R"({"model": "m", "input": [
+      {"role": "user", "content": "go"},
+      {"type": "function_call", "call_id": "c1", "namespace": "agents", "name": "wait",
+       "arguments": "{}"},
+      {"type": "custom_tool_call", "call_id": "c2", "namespace": "agents", "name": "tell",
+       "input": "x"},
+      {"type": "function_call", "call_id": "c3", "name": "wait", "arguments": "{}"},
+      {"type": "function_call_output", "call_id": "c1", "output": "a"}],
+      "tool_choice": {"type": "function", "namespace": "mcp__files__", "name": "read"}, )" +
+                                   tools + "}");
+  std::vector<std::string> names;
+  for (const ToolSpec& tool : request.tools) names.push_back(tool.name);
+  EXPECT_EQ(names,
+            (std::vector<std::string>{"wait", "agents__wait", "agents__tell", "mcp__files__read"}));
+  EXPECT_EQ(request.tools[1].space, "agents");
+  EXPECT_EQ(request.tools[1].short_name, "wait");
+  EXPECT_EQ(request.tools[1].description, "agents: Other agents.\n\nWait.");
+  EXPECT_EQ(request.tools[1].where, "tools[1].tools[0].parameters");
+  EXPECT_TRUE(request.tools[2].is_custom);
+  EXPECT_EQ(request.tools[2].description, "");
+  EXPECT_EQ(request.tool_choice.name, "mcp__files__read");
+  const Json calls = request.messages[1].at("tool_calls", "");
+  std::vector<std::string> called;
+  for (const Json& call : calls.as_array("")) {
+    called.push_back(call.at("function", "").at("name", "").as_string(""));
+  }
+  EXPECT_EQ(called, (std::vector<std::string>{"agents__wait", "agents__tell", "wait"}));
+}
+
+TEST(OpenAiResponses, wrong_namespaces_name_the_path) {
+  const auto error = [](const std::string& tools) {
+    return error_of(R"({"model": "m", "input": "x", "tools": [)" + tools + "]}");
+  };
+  const std::string f = R"({"type": "function", "name": "f"})";
+  EXPECT_EQ(error(R"({"type": "namespace", "name": "n"})"),
+            "400 tools[0].tools | this member is required");
+  EXPECT_EQ(error(R"({"type": "namespace", "tools": []})"),
+            "400 tools[0].name | this member is required");
+  EXPECT_EQ(error(R"({"type": "namespace", "name": "a b", "tools": [)" + f + "]}"),
+            "400 tools[0].name | expected 1 to 128 letters, digits or _ - . : /");
+  EXPECT_EQ(error(R"({"type": "namespace", "name": "n", "tools": [
+                     {"type": "namespace", "name": "m", "tools": []}]})"),
+            "400 tools[0].tools[0].type | this server runs no tools of its own: \"namespace\"");
+  EXPECT_EQ(error(R"({"type": "function", "name": "n__f"},
+                     {"type": "namespace", "name": "n", "tools": [)" +
+                  f + "]}"),
+            "400 tools[1].tools[0].name | two tools have the name \"n__f\"");
+  std::string many = f;
+  for (int i = 0; i < 20; ++i) many += ", " + f;
+  EXPECT_EQ(error(R"({"type": "namespace", "name": "n", "tools": [)" + many + "]}"),
+            "400 tools[0].tools | at most 20 tools");
+}
+
 TEST(ResponseStore, is_bounded_and_drops_the_oldest) {
   ResponseStore store(20'000);
   const Json::Array messages = {Json().set("role", "user").set("content", std::string(1000, 'x'))};

@@ -192,7 +192,8 @@ Json chat_body(const ApiSettings& settings) {
       .optional("cache_salt", text());
   add_sampling(body, 2);
   add_reasoning(body);
-  add_ignored(body, {"store", "metadata", "service_tier", "prompt_cache_key", "verbosity"});
+  add_ignored(body, {"store", "metadata", "service_tier", "prompt_cache_key",
+                     "prompt_cache_options", "verbosity", "moderation", "web_search_options"});
   return body.closed();
 }
 
@@ -250,13 +251,8 @@ Json response_items(const ApiSettings& settings) {
                  static_cast<int64_t>(settings.max_messages));
 }
 
-Json responses_body(const ApiSettings& settings) {
-  const Json format = ObjectSchema()
-                          .required("type", one_of({"text", "json_object", "json_schema"}))
-                          .optional("name", text())
-                          .optional("schema", type("object"))
-                          .optional("strict", boolean())
-                          .open();
+Json response_tools(const ApiSettings& settings) {
+  const auto most = static_cast<int64_t>(settings.max_tools);
   const Json tool = ObjectSchema()
                         .required("type", one_of({"function", "custom"}))
                         .required("name", tool_name())
@@ -264,6 +260,24 @@ Json responses_body(const ApiSettings& settings) {
                         .optional("parameters", type("object"))
                         .optional("strict", boolean())
                         .open();
+  const Json hosted_type = text().set("pattern", "^(web_search.*|image_generation)$");
+  const Json hosted = ObjectSchema().required("type", hosted_type).open();
+  const Json group = ObjectSchema()
+                         .required("type", one_of({"namespace"}))
+                         .required("name", tool_name())
+                         .optional("description", text())
+                         .required("tools", list_of(either({tool, hosted}), most))
+                         .open();
+  return list_of(either({tool, hosted, group}), most);
+}
+
+Json responses_body(const ApiSettings& settings) {
+  const Json format = ObjectSchema()
+                          .required("type", one_of({"text", "json_object", "json_schema"}))
+                          .optional("name", text())
+                          .optional("schema", type("object"))
+                          .optional("strict", boolean())
+                          .open();
   ObjectSchema body;
   body.required("model", text())
       .required("input", either({text(), response_items(settings)}))
@@ -271,7 +285,7 @@ Json responses_body(const ApiSettings& settings) {
       .optional("previous_response_id", text())
       .optional("max_output_tokens", integer(1, kMaxTokens))
       .optional("text", ObjectSchema().optional("format", format).open())
-      .optional("tools", list_of(std::move(tool), static_cast<int64_t>(settings.max_tools)))
+      .optional("tools", response_tools(settings))
       .optional("tool_choice", either({one_of({"auto", "none", "required"}), type("object")}))
       .optional("parallel_tool_calls", boolean())
       .optional("stop", stops())
@@ -284,7 +298,8 @@ Json responses_body(const ApiSettings& settings) {
       .optional("cache_salt", text());
   add_sampling(body, 2);
   add_reasoning(body);
-  add_ignored(body, {"truncation", "service_tier", "prompt_cache_key", "stream_options"});
+  add_ignored(body, {"truncation", "service_tier", "prompt_cache_key", "prompt_cache_options",
+                     "stream_options", "client_metadata", "context_management", "moderation"});
   return body.closed();
 }
 
@@ -323,11 +338,12 @@ Json anthropic_messages(const ApiSettings& settings) {
 }
 
 Json messages_body(const ApiSettings& settings, bool needs_max_tokens) {
-  const Json thinking = ObjectSchema()
-                            .required("type", one_of({"enabled", "disabled", "adaptive"}))
-                            .optional("budget_tokens", integer(1, kMaxTokens))
-                            .optional("display", one_of({"summarized", "omitted", "full"}))
-                            .open();
+  const Json thinking =
+      ObjectSchema()
+          .required("type", one_of({"enabled", "disabled", "adaptive", "between_tools"}))
+          .optional("budget_tokens", integer(1, kMaxTokens))
+          .optional("display", one_of({"summarized", "omitted", "updates", "full"}))
+          .open();
   const Json choice = ObjectSchema()
                           .required("type", one_of({"auto", "any", "tool", "none"}))
                           .optional("name", text())
@@ -354,6 +370,8 @@ Json messages_body(const ApiSettings& settings, bool needs_max_tokens) {
       .optional("stream", boolean())
       .optional("metadata", ObjectSchema().optional("user_id", text()).open())
       .optional("cache_salt", text());
+  add_ignored(body, {"betas", "service_tier", "container", "context_management", "cache_control",
+                     "inference_geo", "speed", "diagnostics", "fallbacks"});
   return body.closed();
 }
 

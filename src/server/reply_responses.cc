@@ -204,19 +204,32 @@ class ResponsesWriter : public ReplyWriter {
 
   Json call_json(const Call& call, const char* status, std::string text) const {
     const bool is_custom = item_ == Item::kCustomCall;
-    return Json()
-        .set("id", item_id_)
-        .set("type", is_custom ? "custom_tool_call" : "function_call")
-        .set("status", status)
-        .set("call_id", call.id)
-        .set("name", call.name)
-        .set(is_custom ? "input" : "arguments", std::move(text));
+    const ToolSpec* tool = tool_of(call);
+    Json json = Json()
+                    .set("id", item_id_)
+                    .set("type", is_custom ? "custom_tool_call" : "function_call")
+                    .set("status", status)
+                    .set("call_id", call.id)
+                    .set("name", name_of(call));
+    if (tool != nullptr && !tool->space.empty()) json.set("namespace", tool->space);
+    return json.set(is_custom ? "input" : "arguments", std::move(text));
+  }
+
+  const ToolSpec* tool_of(const Call& call) const {
+    const auto tool = std::ranges::find(request_.tools, call.name, &ToolSpec::name);
+    return tool != request_.tools.end() ? &*tool : nullptr;
+  }
+
+  // As the client declared it.
+  const std::string& name_of(const Call& call) const {
+    const ToolSpec* tool = tool_of(call);
+    return tool != nullptr && !tool->space.empty() ? tool->short_name : call.name;
   }
 
   void begin_call(const Call& call, std::string& out) {
     close(out);
-    const auto tool = std::ranges::find(request_.tools, call.name, &ToolSpec::name);
-    const bool is_custom = tool != request_.tools.end() && tool->is_custom;
+    const ToolSpec* tool = tool_of(call);
+    const bool is_custom = tool != nullptr && tool->is_custom;
     begin(is_custom ? Item::kCustomCall : Item::kCall, is_custom ? "ctc_" : "fc_");
     send("response.output_item.added",
          Json().set("output_index", index_).set("item", call_json(call, "in_progress", "")), out);
@@ -231,7 +244,7 @@ class ResponsesWriter : public ReplyWriter {
       return;
     }
     send("response.function_call_arguments.done",
-         call_place().set("name", call.name).set("arguments", call.arguments), out);
+         call_place().set("name", name_of(call)).set("arguments", call.arguments), out);
     add_item(call_json(call, "completed", call.arguments), out);
   }
 

@@ -68,6 +68,9 @@ ReplySession::ReplySession(Service& service, Call call, ApiRequest request,
     for (int64_t i = 0; i < request_.n; ++i) choices_.emplace_back(prompt.parsing);
   }
   writer_ = make_reply_writer(request_, std::move(context));
+  if (service.trace_ == nullptr) return;
+  trace_.emplace(call_.http.id, call_.http.path, call_.arrived);
+  trace_->encoded(request_, prompts_);
 }
 
 void ReplySession::submit(std::vector<Request> requests) {
@@ -94,6 +97,7 @@ void ReplySession::submit(std::vector<Request> requests) {
       return;
     }
   }
+  if (trace_) trace_->submitted();
   submitted_ = true;
   call_.responder->post([self = shared_from_this()] { self->drain(); });
 }
@@ -158,6 +162,7 @@ void ReplySession::begin() {
     const StreamEvent& first = sources_[i].events.front();
     if (first.kind != StreamEvent::Kind::kStarted) continue;  // it ended before it began
     n_cached += first.usage.n_cached;
+    call_.record.cache_miss = first.usage.miss;
     service_.counts_.queue_s.observe(first.usage.queued_s);
   }
   call_.record.tokens_in = n_prompt;
@@ -169,6 +174,7 @@ void ReplySession::begin() {
 void ReplySession::take(size_t prompt, StreamEvent event) {
   const auto index = prompt * static_cast<size_t>(request_.n) + static_cast<size_t>(event.choice);
   Choice& choice = choices_[index];
+  if (trace_) trace_->take(prompt, event);
   if (event.token) measure_token();
   const std::optional<SampledToken> token = event.token;
   const bool is_end = event.kind == StreamEvent::Kind::kEnd;
@@ -245,6 +251,7 @@ void ReplySession::keep_response() {
 }
 
 void ReplySession::log(const ResponseEnd& end) {
+  if (trace_) service_.trace_->write(trace_->finish(end.status, end.client_gone));
   const ReplyUsage& usage = writer_->usage();
   call_.record.tokens_out = usage.n_completion;
   if (begun_) {

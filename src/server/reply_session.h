@@ -6,6 +6,7 @@
 #include "engine/reply.h"
 #include "server/prompt.h"
 #include "server/reply_shape.h"
+#include "server/request_trace.h"
 #include "server/service.h"
 
 #include <atomic>
@@ -67,6 +68,7 @@ class ReplySession : public std::enable_shared_from_this<ReplySession> {
   std::string out_;
   std::vector<ParseEvent> events_;
   std::optional<std::chrono::steady_clock::time_point> last_token_;
+  std::optional<RequestTrace> trace_;
   bool begun_ = false;      // the writer has started
   bool streaming_ = false;  // the head of a stream was sent
   bool over_ = false;       // answered in full

@@ -371,6 +371,23 @@ TEST(ReplyShape, custom_tools_take_one_text) {
             R"("call_id": "call_0", "name": "patch", "input": "a\nb"}])");
 }
 
+// The client gets back the two members that it declared.
+TEST(ReplyShape, calls_of_a_namespace) {
+  for (const bool stream : {false, true}) {
+    ApiRequest request = responses_request(stream);
+    request.tools.push_back({.name = "n__f", .space = "n", .short_name = "f"});
+    Play play(request);
+    play.token({{Kind::kToolCallBegin, "n__f", 0},
+                {Kind::kArguments, "{}", 0},
+                {Kind::kToolCallEnd, "", 0}});
+    const std::string out = play.finish(FinishReason::kToolCalls);
+    const std::string item = R"("call_id": "call_0", "name": "f", "namespace": "n", "arguments": )";
+    EXPECT_NE(out.find(item + R"("{}")"), std::string::npos) << out;
+    EXPECT_EQ(stream, out.find(item + R"("")") != std::string::npos) << out;
+    EXPECT_EQ(out.find("n__f"), std::string::npos) << out;
+  }
+}
+
 // Half a call is never told as a whole one, in any API.
 TEST(ReplyShape, aborted_calls) {
   const auto play = [](ApiKind api, bool stream) {

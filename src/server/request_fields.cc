@@ -202,13 +202,18 @@ ResponseFormat read_response_format(const JsonFields& format, const char* schema
   return result;
 }
 
+void check_tool_name(std::string_view name, const JsonFields& fields, const char* key) {
+  if (!name.empty() && name.size() <= kMaxToolName &&
+      std::ranges::all_of(name, is_name_character)) {
+    return;
+  }
+  fields.fail(key, fmt::format("expected 1 to {} letters, digits or _ - . : /", kMaxToolName));
+}
+
 ToolSpec read_function(const JsonFields& fields, const char* schema_key) {
   ToolSpec tool;
   tool.name = fields.required_text("name");
-  if (tool.name.empty() || tool.name.size() > kMaxToolName ||
-      !std::ranges::all_of(tool.name, is_name_character)) {
-    fields.fail("name", fmt::format("expected 1 to {} letters, digits or _ - . : /", kMaxToolName));
-  }
+  check_tool_name(tool.name, fields, "name");
   tool.description = fields.text("description").value_or("");
   tool.strict = fields.boolean("strict").value_or(false);
   tool.where = fields.path_of(schema_key);
@@ -220,12 +225,13 @@ ToolSpec read_function(const JsonFields& fields, const char* schema_key) {
   return tool;
 }
 
-void check_tools(const ApiRequest& request, const std::string& where) {
+void check_tools(const ApiRequest& request) {
   std::set<std::string_view> names;
-  for (size_t i = 0; i < request.tools.size(); ++i) {
-    if (names.insert(request.tools[i].name).second) continue;
-    throw Error(ErrorCode::kInvalidInput, path_of_element(where, i) + ".name",
-                fmt::format("two tools have the name \"{}\"", request.tools[i].name));
+  for (const ToolSpec& tool : request.tools) {
+    if (names.insert(tool.name).second) continue;
+    // The name stands beside the schema.
+    throw Error(ErrorCode::kInvalidInput, tool.where.substr(0, tool.where.rfind('.')) + ".name",
+                fmt::format("two tools have the name \"{}\"", tool.name));
   }
   const ToolChoice& choice = request.tool_choice;
   if (choice.kind == ToolChoice::Kind::kNamed && !names.contains(choice.name)) {

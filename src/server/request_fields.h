@@ -33,13 +33,14 @@ std::optional<Effort> read_effort(const JsonFields& fields, std::string_view key
 // the object itself if that is empty.
 ResponseFormat read_response_format(const JsonFields& format, const char* schema_key);
 
-// A function's name, description, parameters (under `schema_key`) and strict. Throws also for a
-// name that cannot be written in a call.
+// Throws, with the path of `key`, for a name that cannot be written in a call.
+void check_tool_name(std::string_view name, const JsonFields& fields, const char* key);
+
+// A function's name, description, parameters (under `schema_key`) and strict.
 ToolSpec read_function(const JsonFields& fields, const char* schema_key);
 
-// Throws if a name occurs twice or if the choice names a tool that is not there; `where` is the
-// path of the list of tools.
-void check_tools(const ApiRequest& request, const std::string& where);
+// Throws if a name occurs twice or if the choice names a tool that is not there.
+void check_tools(const ApiRequest& request);
 
 // The text of a string, or of a list of parts whose types are in `text_types`, joined with
 // `separator`. Throws for parts of any other type.

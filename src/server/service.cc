@@ -96,7 +96,8 @@ const Service::Route Service::kRoutes[] = {
 };
 
 Service::Service(Engine& engine, const Tokenizer& tokenizer, ServiceOptions options,
-                 Metrics& metrics, const Log& log, ApiKeys* keys, AccessLog* access_log)
+                 Metrics& metrics, const Log& log, ApiKeys* keys, AccessLog* access_log,
+                 LogFile* trace)
     : engine_(engine),
       tokenizer_(tokenizer),
       options_(std::move(options)),
@@ -104,6 +105,7 @@ Service::Service(Engine& engine, const Tokenizer& tokenizer, ServiceOptions opti
       log_(log),
       keys_(keys),
       access_log_(access_log),
+      trace_(trace),
       counts_(metrics, engine),
       replays_(open_replays(options_, log)),
       responses_(options_.response_bytes),

@@ -11,6 +11,7 @@
 #include "server/http_message.h"
 #include "server/http_options.h"
 #include "server/http_responder.h"
+#include "server/log_file.h"
 #include "server/metrics.h"
 #include "server/prompt.h"
 #include "server/replay_store.h"
@@ -59,11 +60,11 @@ struct Call {
 };
 
 // handle() is called on the I/O thread; all else may be called from any thread. What the
-// constructor takes must outlive it; `keys` and `access_log` may be null.
+// constructor takes must outlive it; `keys`, `access_log` and `trace` may be null.
 class Service {
  public:
   Service(Engine& engine, const Tokenizer& tokenizer, ServiceOptions options, Metrics& metrics,
-          const Log& log, ApiKeys* keys, AccessLog* access_log);
+          const Log& log, ApiKeys* keys, AccessLog* access_log, LogFile* trace);
   ~Service();
   Service(const Service&) = delete;
   Service& operator=(const Service&) = delete;
@@ -125,6 +126,7 @@ class Service {
   const Log& log_;
   ApiKeys* keys_;
   AccessLog* access_log_;
+  LogFile* trace_;
   ServiceMetrics counts_;
   std::unique_ptr<ReplayStore> replays_;
   ResponseStore responses_;

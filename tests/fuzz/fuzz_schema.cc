@@ -15,6 +15,8 @@ using namespace dsv4;
 
 namespace {
 
+const std::string kRoot = DSV4_SOURCE_DIR;
+
 enum class Kind { kSchema, kClosedSchema, kStrictTool, kLooseTool };
 
 std::shared_ptr<const Grammar> compile(const Json& schema, Kind kind) {
@@ -30,8 +32,8 @@ std::shared_ptr<const Grammar> compile(const Json& schema, Kind kind) {
 
 // Takes an allowed token for each of the bytes.
 void walk(const std::shared_ptr<const Grammar>& grammar, std::string_view choices, bool is_json) {
-  GrammarConstraint constraint(mini_trie(), grammar);
-  std::vector<uint64_t> mask((static_cast<size_t>(mini_trie()->vocab_size()) + 63) / 64);
+  GrammarConstraint constraint(mini_trie(kRoot), grammar);
+  std::vector<uint64_t> mask((static_cast<size_t>(mini_trie(kRoot)->vocab_size()) + 63) / 64);
   std::string text;
   for (const char choice : choices) {
     CHECK(constraint.mask(mask));
@@ -39,12 +41,12 @@ void walk(const std::shared_ptr<const Grammar>& grammar, std::string_view choice
     CHECK(!ids.empty());
     const int32_t id = ids[static_cast<uint8_t>(choice) * ids.size() / 256];
     constraint.accept(id);
-    if (id == mini_trie()->eos_id()) {
+    if (id == mini_trie(kRoot)->eos_id()) {
       if (is_json) Json::parse(text, "reply", Json::NonFinite::kReject);
       return;
     }
     CHECK(!constraint.is_over());
-    text += mini_trie()->bytes(id);
+    text += mini_trie(kRoot)->bytes(id);
   }
 }
 

@@ -14,13 +14,16 @@
 namespace dsv4 {
 namespace {
 
+const std::string kRoot = DSV4_SOURCE_DIR;
+
 int run(int n, uint64_t seed) {
   std::mt19937_64 rng(seed);
   for (const Json& item : schema_list()) {
     const auto grammar = compile_json_schema(item.at("schema", "case"), "schema");
     for (int i = 0; i < n; ++i) {
-      GrammarConstraint constraint(mini_trie(), grammar);
-      const RandomReply reply = random_reply(constraint, *mini_trie(), rng, rng() % 40, 5000);
+      GrammarConstraint constraint(mini_trie(kRoot), grammar);
+      const RandomReply reply =
+          random_reply(constraint, mini_tokenizer(kRoot), *mini_trie(kRoot), rng, rng() % 40, 5000);
       const std::string& name = item.at("name", "case").as_string("name");
       if (!reply.ended) throw Error(ErrorCode::kInvalidInput, name, "does not end: " + reply.text);
       Json line;

@@ -15,6 +15,8 @@
 namespace dsv4 {
 namespace {
 
+const std::string kRoot = DSV4_SOURCE_DIR;
+
 using Value = nlohmann::ordered_json;
 
 bool has_type(const Value& value, const std::string& type) {
@@ -173,8 +175,9 @@ TEST(SchemaList, random_replies_end_and_satisfy_their_schema) {
     const Value parsed = Value::parse(schema.print());
     std::set<std::string> texts;
     for (int i = 0; i < 20; ++i) {
-      GrammarConstraint constraint(mini_trie(), grammar);
-      const RandomReply reply = random_reply(constraint, *mini_trie(), rng, rng() % 40, 5000);
+      GrammarConstraint constraint(mini_trie(kRoot), grammar);
+      const RandomReply reply =
+          random_reply(constraint, mini_tokenizer(kRoot), *mini_trie(kRoot), rng, rng() % 40, 5000);
       ASSERT_TRUE(reply.ended) << item.at("name", "").print() << ": " << reply.text;
       const Value value = Value::parse(reply.text, nullptr, /*allow_exceptions=*/false);
       ASSERT_FALSE(value.is_discarded()) << reply.text;

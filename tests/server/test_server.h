@@ -47,7 +47,8 @@ class TestServer {
         model_(folder(), *ops_, {.numerics = Numerics::kFast, .max_batch_tokens = setup.chunk}),
         tokenizer_(load_tokenizer(folder())),
         engine_(model_, tokenizer_, engine_options(setup)),
-        service_(engine_, tokenizer_, service_options(setup), metrics_, log_, nullptr, nullptr),
+        service_(engine_, tokenizer_, service_options(setup), metrics_, log_, nullptr, nullptr,
+                 nullptr),
         http_(http_options(setup), [this](HttpRequest request, std::shared_ptr<Responder> to) {
           service_.handle(std::move(request), std::move(to));
         }) {}

@@ -1,6 +1,7 @@
 // Every byte split of a corpus of outputs: the reference's completions, the same damaged at random,
 // and texts generated from pieces of the format. DSV4_SPLITS_ROUNDS says how many of the latter
-// two.
+// two. DSV4_TEST_ALL (make test-all) makes five times as many of the latter two, and cuts in three,
+// too.
 #include "base/error.h"
 #include "golden_cases.h"
 #include "text/parse_completion.h"
@@ -10,6 +11,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <random>
 
 namespace dsv4 {
@@ -17,8 +19,7 @@ namespace {
 
 using Kind = ParseEvent::Kind;
 
-// The long form also cuts in three.
-constexpr bool kIsFull = DSV4_SPLITS_ROUNDS > 1000;
+bool is_full() { return std::getenv("DSV4_TEST_ALL") != nullptr; }
 
 struct Output {
   std::string text;
@@ -141,7 +142,9 @@ std::string generated(std::mt19937& random) {
       ">",
       "`code`"};
   std::string text;
-  if (random() % 2 == 0) text = "a\n\n<｜DSML｜tool_calls>\n<｜DSML｜invoke name=\"f\">\n";
+  // Mostly structure, so that deep states are reached, and often a call that is whole.
+  if (random() % 3 != 0) text = "a\n\n<｜DSML｜tool_calls>\n<｜DSML｜invoke name=\"f\">\n";
+  if (random() % 2 == 0) text += "</｜DSML｜invoke>\n";
   for (size_t n = random() % 14; n > 0; --n) {
     text += fragments[random() % std::size(fragments)];
   }
@@ -162,7 +165,7 @@ std::vector<Output> corpus() {
     for (unsigned bits = 0; bits < 4; ++bits) add(text, bits);
   }
   std::mt19937 random(4);
-  for (int round = 0; round < DSV4_SPLITS_ROUNDS; ++round) {
+  for (int round = 0; round < (is_full() ? 5000 : 1000); ++round) {
     add(damaged(golden[random() % golden.size()], random), static_cast<unsigned>(random()));
     add(generated(random), static_cast<unsigned>(random()));
   }
@@ -203,7 +206,7 @@ TEST(ParseSplits, every_split_of_every_output_gives_the_same) {
     const size_t n = output.text.size();
     for (size_t cut = 0; cut <= n; ++cut) {
       ASSERT_EQ(run(output, {cut}), whole) << output.text << "\ncut at " << cut;
-      if (!kIsFull) continue;
+      if (!is_full()) continue;
       const size_t other = cut + random() % (n - cut + 1);
       ASSERT_EQ(run(output, {cut, other}), whole) << output.text << "\n" << cut << ", " << other;
     }
