@@ -5,7 +5,7 @@ BUILD = build/$(P)
 BIN = build/release/dsv4
 JOBS ?= $(shell nproc)
 
-.PHONY: all build setup chat test test-asan test-tsan golden-report quality-report fuzz test-readers test-schemas test-page test-clients test-api test-all bench bench-model bench-compare lint format check install clean help
+.PHONY: all build program setup chat serve test test-asan test-tsan golden-report quality-report fuzz test-readers test-schemas test-page test-clients test-api test-all bench bench-model bench-compare lint format check install clean help
 
 all: build
 
@@ -13,11 +13,19 @@ build: ## configure and build the preset P (default: release)
 	@cmake --preset $(P) >/dev/null || cmake --preset $(P)
 	cmake --build --preset $(P) -j $(JOBS)
 
+program: ## build the program alone, without tests
+	@cmake --preset release >/dev/null || cmake --preset release
+	cmake --build --preset release -j $(JOBS) --target dsv4
+
+serve: setup ## install what is missing, build, serve the bundled model at http://127.0.0.1:8000
+	@$(MAKE) --no-print-directory program
+	$(BIN) serve -m models/mini
+
 setup: ## install the Debian packages of packages.txt that are missing
 	@scripts/setup.sh build
 
 chat: setup ## install what is missing, build, chat with the bundled model
-	@$(MAKE) --no-print-directory build P=release
+	@$(MAKE) --no-print-directory program
 	$(BIN) chat -m models/mini
 
 test: setup ## install what is missing, build, run all tests; T=pattern picks some
