@@ -126,7 +126,8 @@ void Service::stop() { workers_.stop(); }
 // ---- Every request
 
 const Service::Route* Service::find_route(const HttpRequest& request, bool& path_exists) const {
-  const std::string_view method = request.method == "HEAD" ? "GET" : request.method;
+  const std::string_view asked = request.method;
+  const std::string_view method = asked == "HEAD" ? "GET" : asked;
   for (const Route& route : kRoutes) {
     if (!matches(route.path, request.path)) continue;
     path_exists = true;
