@@ -71,6 +71,7 @@ class RequestParser::Impl final : public http::basic_parser<true> {
 
  private:
   Status find_header_end(const std::string& input);
+  size_t chunk_bytes(std::string_view rest);
   Status fail(HttpProblem problem);
   void check_header();
   void check_framing();
@@ -102,10 +103,14 @@ class RequestParser::Impl final : public http::basic_parser<true> {
     request_.body.append(body.data(), body.size());
     return body.size();
   }
-  void on_chunk_header_impl(std::uint64_t, string_view extensions, error_code& error) override {
+  void on_chunk_header_impl(std::uint64_t size, string_view extensions,
+                            error_code& error) override {
     if (extensions.size() > limits_.header_bytes) error = http::error::bad_chunk_extension;
+    chunk_left_ = size;
+    chunk_begun_ = true;
   }
   std::size_t on_chunk_body_impl(std::uint64_t, string_view body, error_code&) override {
+    chunk_left_ -= body.size();
     request_.body.append(body.data(), body.size());
     return body.size();
   }
@@ -115,6 +120,8 @@ class RequestParser::Impl final : public http::basic_parser<true> {
   size_t searched_bytes_ = 0;  // of the input, where the headers do not end
   size_t header_bytes_ = 0;    // with the empty line; 0 as long as that is not there
   size_t trailer_bytes_ = 0;
+  uint64_t chunk_left_ = 0;  // of the chunk that is read
+  bool chunk_begun_ = false;
 };
 
 RequestParser::Status RequestParser::Impl::fail(HttpProblem problem) {
@@ -140,6 +147,26 @@ RequestParser::Status RequestParser::Impl::find_header_end(const std::string& in
   return header_bytes_ == 0 ? Status::kNeedMore : Status::kHeader;
 }
 
+// How much of a chunked body to parse at once: the rest of a chunk, or a whole line with a size. An
+// extension whose quotation goes on behind its line is refused: readers disagree about what follows
+// it. 0: the line is not complete, or refused.
+size_t RequestParser::Impl::chunk_bytes(std::string_view rest) {
+  constexpr std::string_view kLineEnd = "\r\n";
+  if (chunk_left_ > 0) return static_cast<size_t>(std::min<uint64_t>(chunk_left_, rest.size()));
+  const size_t begin = chunk_begun_ ? kLineEnd.size() : 0;  // behind the end of the chunk before
+  const size_t end = rest.find(kLineEnd, begin);
+  if (end == std::string_view::npos) return 0;
+  const std::string_view line = rest.substr(begin, end - begin);
+  const bool is_open = std::ranges::count(line, '"') % 2 != 0;
+  if (is_open || line.find('\\') != std::string_view::npos) {
+    fail({400, "malformed_request", "the extension of a chunk does not end with its line"});
+    return 0;
+  }
+  const bool is_last = line.find_first_not_of('0') == std::string_view::npos ||
+                       line[line.find_first_not_of('0')] == ';';
+  return is_last ? rest.size() : end + kLineEnd.size();
+}
+
 RequestParser::Status RequestParser::Impl::advance(std::string& input) {
   if (failed_) return Status::kProblem;
   if (header_bytes_ == 0) {
@@ -152,9 +179,13 @@ RequestParser::Status RequestParser::Impl::advance(std::string& input) {
     if (header_seen_ && !header_reported_) break;
     const size_t rest = header_seen_ ? input.size() - used : header_bytes_ - used;
     if (rest == 0 || (header_seen_ && chunked() && rest < kShortestRest)) break;
-    used += put({input.data() + used, rest}, error);
+    size_t n = rest;
+    if (header_seen_ && chunked()) n = chunk_bytes(std::string_view(input).substr(used));
+    if (n == 0) break;
+    used += put({input.data() + used, n}, error);
   }
   input.erase(0, used);
+  if (failed_) return Status::kProblem;
   const bool is_short = error == http::error::need_more;
   if ((error && !is_short) || !header_seen_) return fail(problem_of(error, limits_));
   if (header_seen_ && !header_reported_) {

@@ -134,6 +134,14 @@ TEST(RequestParser, refuses_what_could_hide_a_request) {
   }
 }
 
+TEST(RequestParser, refuses_extensions_that_do_not_end_with_their_line) {
+  const std::string head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+  for (const char* line : {"3;x=\"a", "3;x=\"a\\\"", "3;x=a\"", "0;x=\""}) {
+    EXPECT_EQ(parse(head + line + "\r\nabc\r\n0\r\n\r\n").status, Status::kProblem) << line;
+  }
+  EXPECT_EQ(parse(head + "3;x=\"a\"\r\nabc\r\n0;y=\"\"\r\n\r\n").request.body, "abc");
+}
+
 TEST(RequestParser, finds_at_once_that_a_peer_does_not_speak_http) {
   const Parsed parsed = parse("\x16\x03\x01");
   EXPECT_EQ(parsed.problem.status, 400);
