@@ -1,7 +1,7 @@
 #include "cache/checkpoint.h"
 
+#include "cache/sequence_rows_testing.h"
 #include "cache/sequence_state.h"
-#include "cache/sequence_testing.h"
 
 #include <gtest/gtest.h>
 
@@ -13,27 +13,12 @@
 namespace dsv4 {
 namespace {
 
-constexpr KvStorage kStorages[] = {KvStorage::kF32, KvStorage::kBf16, KvStorage::kNative};
-
 // A sequence whose state takes its pages from `pool`.
 TestSequence pooled(const StateLayout& layout, const std::shared_ptr<PagePool>& pool,
                     uint64_t seed) {
   TestSequence sequence(layout, seed);
   sequence.replace_state(SequenceState(layout, pool));
   return sequence;
-}
-
-// Rows of every kind that later tokens depend on are those of the history.
-void expect_rows(TestSequence& sequence) {
-  ASSERT_EQ(sequence.state().n_tokens(), sequence.n_tokens());
-  sequence.visit_needed(sequence.n_tokens(), [&](std::span<const std::byte> row, size_t layer,
-                                                 uint64_t kind, int64_t position) {
-    for (size_t i = 0; i < row.size(); ++i) {
-      ASSERT_EQ(row[i], sequence.expected(layer, kind, position, i))
-          << "layer " << layer << " kind " << kind << " position " << position << " of "
-          << sequence.n_tokens();
-    }
-  });
 }
 
 TEST(StateCheckpoint, gives_the_state_back_bit_for_bit_at_any_length) {

@@ -1,7 +1,7 @@
 #include "cache/sequence_state.h"
 
 #include "base/error.h"
-#include "cache/sequence_testing.h"
+#include "cache/sequence_rows_testing.h"
 
 #include <gtest/gtest.h>
 
@@ -30,21 +30,6 @@ TEST(RowRing, keeps_the_last_rows_whatever_the_chunks) {
       }
     }
   }
-}
-
-constexpr KvStorage kStorages[] = {KvStorage::kF32, KvStorage::kBf16, KvStorage::kNative};
-
-// Every row that tokens after the state need is the one of the history.
-void expect_rows(TestSequence& sequence) {
-  ASSERT_EQ(sequence.state().n_tokens(), sequence.n_tokens());
-  sequence.visit_needed(sequence.n_tokens(), [&](std::span<const std::byte> row, size_t layer,
-                                                 uint64_t kind, int64_t position) {
-    for (size_t i = 0; i < row.size(); ++i) {
-      ASSERT_EQ(row[i], sequence.expected(layer, kind, position, i))
-          << "layer " << layer << " kind " << kind << " position " << position << " of "
-          << sequence.n_tokens();
-    }
-  });
 }
 
 TEST(SequenceState, holds_what_later_tokens_need_after_any_chunks_rollbacks_and_restores) {

@@ -147,40 +147,19 @@ std::string read_system(const Json& system) {
   return text.starts_with("\n\n") ? text.substr(2) : text;
 }
 
-void read_messages(const JsonFields& fields, const ApiSettings& settings, ApiRequest& request) {
-  const Json::Array& messages = fields.required("messages").as_array("messages");
-  if (messages.empty()) fields.fail("messages", "expected at least one message");
-  if (messages.size() > settings.max_messages) {
-    fields.fail("messages", fmt::format("at most {} messages, found {}", settings.max_messages,
-                                        messages.size()));
-  }
+ChatTurns system_turns(const JsonFields& fields) {
   ChatTurns turns;
-  if (const Json* system = fields.find("system")) {
-    turns.system(read_system(*system));
-  }
-  for (size_t i = 0; i < messages.size(); ++i) {
-    read_message(JsonFields(messages[i], path_of_element("messages", i)), turns);
-  }
-  request.messages = turns.take();
-  prepare_for_reply(request.messages, path_of_element("messages", messages.size() - 1));
+  if (const Json* system = fields.find("system")) turns.system(read_system(*system));
+  return turns;
 }
 
-void read_tools(const JsonFields& fields, const ApiSettings& settings, ApiRequest& request) {
-  const Json::Array* tools = fields.array("tools");
-  if (tools == nullptr) return;
-  if (tools->size() > settings.max_tools) {
-    fields.fail("tools", fmt::format("at most {} tools", settings.max_tools));
+ToolSpec read_tool(const JsonFields& tool) {
+  const std::string type = tool.text("type").value_or("custom");
+  if (type != "custom") {
+    tool.fail("type", fmt::format("this server runs no tools of its own: \"{}\"", shortened(type)));
   }
-  for (size_t i = 0; i < tools->size(); ++i) {
-    const JsonFields tool((*tools)[i], path_of_element("tools", i));
-    const std::string type = tool.text("type").value_or("custom");
-    if (type != "custom") {
-      tool.fail("type",
-                fmt::format("this server runs no tools of its own: \"{}\"", shortened(type)));
-    }
-    tool.required("input_schema");
-    request.tools.push_back(read_function(tool, "input_schema"));
-  }
+  tool.required("input_schema");
+  return read_function(tool, "input_schema");
 }
 
 void read_tool_choice(const JsonFields& fields, ApiRequest& request) {
@@ -248,7 +227,8 @@ ApiRequest parse_messages_request(const Json& body, const ApiSettings& settings,
   if (purpose == MessagesPurpose::kReply) fields.required("max_tokens");
   request.max_tokens = fields.integer("max_tokens", 1, kMaxTokens).value_or(0);
   read_thinking(fields, request);
-  read_tools(fields, settings, request);
+  read_tools(fields, settings,
+             [&](const JsonFields& tool) { request.tools.push_back(read_tool(tool)); });
   read_tool_choice(fields, request);
   check_tools(request);
   request.stream = fields.boolean("stream").value_or(false);
@@ -256,7 +236,7 @@ ApiRequest parse_messages_request(const Json& body, const ApiSettings& settings,
     request.user = metadata->text("user_id").value_or("");
   }
   request.cache_salt = fields.text("cache_salt").value_or("");
-  read_messages(fields, settings, request);
+  read_messages(fields, settings, system_turns(fields), read_message, request);
   return request;
 }
 

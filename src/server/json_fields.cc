@@ -88,9 +88,12 @@ std::optional<std::string> JsonFields::text(std::string_view key) const {
   return value->as_string(path_of(key));
 }
 
-const Json::Array* JsonFields::array(std::string_view key) const {
+const Json::Array* JsonFields::array(std::string_view key, size_t most) const {
   const Json* value = find(key);
-  return value != nullptr ? &value->as_array(path_of(key)) : nullptr;
+  if (value == nullptr) return nullptr;
+  const Json::Array& items = value->as_array(path_of(key));
+  if (items.size() > most) fail(key, fmt::format("at most {}, found {}", most, items.size()));
+  return &items;
 }
 
 std::optional<JsonFields> JsonFields::object(std::string_view key) const {

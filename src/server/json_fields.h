@@ -31,7 +31,9 @@ class JsonFields {
   std::optional<int64_t> integer(std::string_view key, int64_t low, int64_t high) const;
   std::optional<double> number(std::string_view key, double low, double high) const;
   std::optional<std::string> text(std::string_view key) const;
-  const Json::Array* array(std::string_view key) const;
+  // Of at most `most` elements.
+  const Json::Array* array(std::string_view key,
+                           size_t most = std::numeric_limits<size_t>::max()) const;
   std::optional<JsonFields> object(std::string_view key) const;
 
   std::string required_text(std::string_view key) const;

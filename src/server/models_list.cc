@@ -1,24 +1,13 @@
 #include "server/models_list.h"
 
 #include "base/error.h"
+#include "base/log.h"
 #include "server/reply_writers.h"
 
-#include <fmt/core.h>
-
 #include <algorithm>
-#include <ctime>
 
 namespace dsv4 {
 namespace {
-
-// RFC 3339, in UTC.
-std::string time_text(int64_t seconds) {
-  const std::time_t time = static_cast<std::time_t>(std::max<int64_t>(seconds, 0));
-  std::tm utc = {};
-  if (::gmtime_r(&time, &utc) == nullptr) return "1970-01-01T00:00:00Z";
-  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z", utc.tm_year + 1900, utc.tm_mon + 1,
-                     utc.tm_mday, utc.tm_hour, utc.tm_min, utc.tm_sec);
-}
 
 Json one_model(const std::string& name, const ModelInfo& info) {
   return Json()
@@ -28,7 +17,7 @@ Json one_model(const std::string& name, const ModelInfo& info) {
       .set("owned_by", "dsv4")
       .set("type", "model")
       .set("display_name", name)
-      .set("created_at", time_text(info.created))
+      .set("created_at", log_time(info.created * 1000))
       .set("max_model_len", info.context);
 }
 

@@ -12,7 +12,7 @@ TEST(ModelsList, both_families_of_clients_read_it) {
   const Json list = models_json(test_settings(), info);
   EXPECT_EQ(list.at("data", "").as_array("")[0].print(),
             R"({"id": "m", "object": "model", "created": 1700000000, "owned_by": "dsv4", )"
-            R"("type": "model", "display_name": "m", "created_at": "2023-11-14T22:13:20Z", )"
+            R"("type": "model", "display_name": "m", "created_at": "2023-11-14T22:13:20.000Z", )"
             R"("max_model_len": 4096})");
   EXPECT_EQ(list.at("last_id", "").print(), "\"alias\"");
   EXPECT_EQ(model_json("alias", test_settings(), info).at("id", "").print(), "\"alias\"");

@@ -93,33 +93,10 @@ void read_message(const JsonFields& message, ChatTurns& turns) {
   }
 }
 
-void read_messages(const JsonFields& fields, const ApiSettings& settings, ApiRequest& request) {
-  const Json::Array& messages = fields.required("messages").as_array("messages");
-  if (messages.empty()) fields.fail("messages", "expected at least one message");
-  if (messages.size() > settings.max_messages) {
-    fields.fail("messages", fmt::format("at most {} messages, found {}", settings.max_messages,
-                                        messages.size()));
-  }
-  ChatTurns turns;
-  for (size_t i = 0; i < messages.size(); ++i) {
-    read_message(JsonFields(messages[i], path_of_element("messages", i)), turns);
-  }
-  request.messages = turns.take();
-  prepare_for_reply(request.messages, path_of_element("messages", messages.size() - 1));
-}
-
-void read_tools(const JsonFields& fields, const ApiSettings& settings, ApiRequest& request) {
-  const Json::Array* tools = fields.array("tools");
-  if (tools == nullptr) return;
-  if (tools->size() > settings.max_tools) {
-    fields.fail("tools", fmt::format("at most {} tools", settings.max_tools));
-  }
-  for (size_t i = 0; i < tools->size(); ++i) {
-    const JsonFields tool((*tools)[i], path_of_element("tools", i));
-    if (tool.required_text("type") != "function") tool.fail("type", "expected \"function\"");
-    const JsonFields function(tool.required("function"), tool.path_of("function"));
-    request.tools.push_back(read_function(function, "parameters"));
-  }
+ToolSpec read_tool(const JsonFields& tool) {
+  if (tool.required_text("type") != "function") tool.fail("type", "expected \"function\"");
+  return read_function(JsonFields(tool.required("function"), tool.path_of("function")),
+                       "parameters");
 }
 
 void read_tool_choice(const JsonFields& fields, ApiRequest& request) {
@@ -176,13 +153,14 @@ ApiRequest parse_chat_request(const Json& body, const ApiSettings& settings) {
   if (const auto format = fields.object("response_format")) {
     request.response_format = read_response_format(*format, "json_schema");
   }
-  read_tools(fields, settings, request);
+  read_tools(fields, settings,
+             [&](const JsonFields& tool) { request.tools.push_back(read_tool(tool)); });
   read_tool_choice(fields, request);
   check_tools(request);
   request.parallel_tool_calls = fields.boolean("parallel_tool_calls").value_or(true);
   request.user = fields.text("user").value_or("");
   request.cache_salt = fields.text("cache_salt").value_or("");
-  read_messages(fields, settings, request);
+  read_messages(fields, settings, {}, read_message, request);
   return request;
 }
 

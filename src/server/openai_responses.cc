@@ -105,11 +105,7 @@ Json::Array read_input(const JsonFields& fields, const ApiSettings& settings) {
     turns.user(input.as_string("input"));
     return turns.take();
   }
-  const Json::Array& items = input.as_array("input");
-  if (items.size() > settings.max_messages) {
-    fields.fail("input",
-                fmt::format("at most {} items, found {}", settings.max_messages, items.size()));
-  }
+  const Json::Array& items = *fields.array("input", settings.max_messages);
   for (size_t i = 0; i < items.size(); ++i) {
     read_item(JsonFields(items[i], path_of_element("input", i)), turns);
   }
@@ -201,22 +197,6 @@ void read_namespace(const JsonFields& group, const ApiSettings& settings, ApiReq
     if (!about.empty())
       spec.description = fmt::format("{}: {}\n\n{}", space, about, spec.description);
     about.clear();
-  }
-}
-
-void read_tools(const JsonFields& fields, const ApiSettings& settings, ApiRequest& request) {
-  const Json::Array* tools = fields.array("tools");
-  if (tools == nullptr) return;
-  if (tools->size() > settings.max_tools) {
-    fields.fail("tools", fmt::format("at most {} tools", settings.max_tools));
-  }
-  for (size_t i = 0; i < tools->size(); ++i) {
-    const JsonFields tool((*tools)[i], path_of_element("tools", i));
-    if (tool.required_text("type") == "namespace") {
-      read_namespace(tool, settings, request);
-    } else {
-      read_tool(tool, request);
-    }
   }
 }
 
@@ -320,7 +300,13 @@ ApiRequest parse_responses_request(const Json& body, const ApiSettings& settings
     }
   }
   read_logprobs(fields, request);
-  read_tools(fields, settings, request);
+  read_tools(fields, settings, [&](const JsonFields& tool) {
+    if (tool.required_text("type") == "namespace") {
+      read_namespace(tool, settings, request);
+    } else {
+      read_tool(tool, request);
+    }
+  });
   read_tool_choice(fields, request);
   check_tools(request);
   request.parallel_tool_calls = fields.boolean("parallel_tool_calls").value_or(true);

@@ -1,4 +1,5 @@
 // Chat completions: one JSON object, or chunks that each carry a delta.
+#include "server/events.h"
 #include "server/reply_writers.h"
 #include "text/unicode.h"
 
@@ -60,13 +61,13 @@ class ChatWriter : public ReplyWriter {
     if (request_.include_usage) {
       Json chunk = head("chat.completion.chunk");
       chunk.set("choices", Json::Array()).set("usage", openai_usage(usage_));
-      append_sse(out, "", chunk);
+      append_event(out, chunk.print());
     }
     out += "data: [DONE]\n\n";
   }
 
   void on_fail(const ApiError& error, std::string& out) override {
-    append_sse(out, "", error_json(ApiKind::kChat, error, id_));
+    append_event(out, error_json(ApiKind::kChat, error, id_).print());
     out += "data: [DONE]\n\n";
   }
 
@@ -132,7 +133,7 @@ class ChatWriter : public ReplyWriter {
                    .set("finish_reason", std::move(finish_reason));
     Json chunk = head("chat.completion.chunk").set("choices", Json().push_back(std::move(one)));
     if (request_.include_usage) chunk.set("usage", Json());
-    append_sse(out, "", chunk);
+    append_event(out, chunk.print());
   }
 
   void send_call(size_t choice, const ParseEvent& event, const Json& call, std::string& out) {

@@ -1,4 +1,5 @@
 // Plain completions: texts, or chunks of them.
+#include "server/events.h"
 #include "server/reply_writers.h"
 
 namespace dsv4 {
@@ -35,13 +36,14 @@ class CompletionsWriter : public ReplyWriter {
 
   void on_finish(std::string& out) override {
     if (request_.include_usage) {
-      append_sse(out, "", head().set("choices", Json::Array()).set("usage", openai_usage(usage_)));
+      append_event(out,
+                   head().set("choices", Json::Array()).set("usage", openai_usage(usage_)).print());
     }
     out += "data: [DONE]\n\n";
   }
 
   void on_fail(const ApiError& error, std::string& out) override {
-    append_sse(out, "", error_json(ApiKind::kCompletions, error, id_));
+    append_event(out, error_json(ApiKind::kCompletions, error, id_).print());
     out += "data: [DONE]\n\n";
   }
 
@@ -115,7 +117,7 @@ class CompletionsWriter : public ReplyWriter {
     Json one = choice_json(choice, std::string(text), std::move(finish_reason));
     Json chunk = head().set("choices", Json().push_back(std::move(one)));
     if (request_.include_usage) chunk.set("usage", Json());
-    append_sse(out, "", chunk);
+    append_event(out, chunk.print());
   }
 
   std::vector<size_t> offsets_;  // of each choice's next token, in characters

@@ -1,6 +1,7 @@
 // Anthropic messages: a list of blocks, or the events that build it. A call that is aborted keeps
 // its block open in a stream, so that no client takes half a call for a whole one.
 #include "server/anthropic_messages.h"
+#include "server/events.h"
 #include "server/reply_writers.h"
 
 #include "base/error.h"
@@ -16,7 +17,7 @@ class MessagesWriter : public ReplyWriter {
       : ReplyWriter(request, std::move(context), "msg_", "toolu_") {}
 
   void ping(std::string& out) const override {
-    append_sse(out, "ping", Json().set("type", "ping"));
+    append_event(out, Json().set("type", "ping").print(), "ping");
   }
 
  protected:
@@ -68,7 +69,7 @@ class MessagesWriter : public ReplyWriter {
   }
 
   void on_fail(const ApiError& error, std::string& out) override {
-    append_sse(out, "error", error_json(ApiKind::kMessages, error, id_));
+    append_event(out, error_json(ApiKind::kMessages, error, id_).print(), "error");
   }
 
   Json body() override {
@@ -178,7 +179,7 @@ class MessagesWriter : public ReplyWriter {
     if (members.is_object()) {
       for (const Json::Member& member : members.as_object("")) event.set(member.key, member.value);
     }
-    append_sse(out, type, event);
+    append_event(out, event.print(), type);
   }
 
   Json::Array blocks_;

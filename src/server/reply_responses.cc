@@ -1,6 +1,7 @@
 // Responses: a list of items, or the events that build it. A call that is aborted leaves its item
 // without an end and makes the response incomplete, so that no client takes half a call for a
 // whole one.
+#include "server/events.h"
 #include "server/reply_writers.h"
 
 #include "base/error.h"
@@ -264,7 +265,7 @@ class ResponsesWriter : public ReplyWriter {
     if (!request_.stream) return;
     Json event = Json().set("type", type).set("sequence_number", n_sent_++);
     for (const Json::Member& member : members.as_object("")) event.set(member.key, member.value);
-    append_sse(out, type, event);
+    append_event(out, event.print(), type);
   }
 
   Json::Array output_;

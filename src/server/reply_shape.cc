@@ -1,4 +1,5 @@
 #include "server/reply_shape.h"
+#include "server/events.h"
 
 #include "base/check.h"
 #include "base/rng.h"
@@ -162,11 +163,6 @@ std::unique_ptr<ReplyWriter> make_reply_writer(const ApiRequest& request, ReplyC
       return make_messages_writer(request, std::move(context));
   }
   CHECK(false);
-}
-
-void append_sse(std::string& out, std::string_view event, const Json& data) {
-  if (!event.empty()) out.append("event: ").append(event).append("\n");
-  out.append("data: ").append(data.print()).append("\n\n");
 }
 
 }  // namespace dsv4

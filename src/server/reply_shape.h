@@ -4,6 +4,7 @@
 
 #include "engine/sampler.h"
 #include "server/api_request.h"
+#include "server/events.h"
 #include "text/parse_lenient.h"
 #include "text/tokenizer.h"
 
@@ -73,7 +74,7 @@ class ReplyWriter {
   // Something broke after the stream had begun. The service sends error_json where it had not.
   void fail(const ApiError& error, std::string& out);
   // Keeps the connection of a stream alive.
-  virtual void ping(std::string& out) const { out += ": ping\n\n"; }
+  virtual void ping(std::string& out) const { append_event_comment(out, "ping"); }
 
   const std::string& id() const { return id_; }
   const ReplyUsage& usage() const { return usage_; }
@@ -135,8 +136,5 @@ class ReplyWriter {
 // A writer for the request's API with request.n choices for each prompt; choice i of prompt p has
 // the index p * n + i.
 std::unique_ptr<ReplyWriter> make_reply_writer(const ApiRequest& request, ReplyContext context);
-
-// A frame of an event stream; `event` may be empty.
-void append_sse(std::string& out, std::string_view event, const Json& data);
 
 }  // namespace dsv4

@@ -210,6 +210,28 @@ void check_tool_name(std::string_view name, const JsonFields& fields, const char
   fields.fail(key, fmt::format("expected 1 to {} letters, digits or _ - . : /", kMaxToolName));
 }
 
+void read_messages(const JsonFields& fields, const ApiSettings& settings, ChatTurns turns,
+                   void (*read_one)(const JsonFields& message, ChatTurns& turns),
+                   ApiRequest& request) {
+  fields.required("messages");
+  const Json::Array& messages = *fields.array("messages", settings.max_messages);
+  if (messages.empty()) fields.fail("messages", "expected at least one message");
+  for (size_t i = 0; i < messages.size(); ++i) {
+    read_one(JsonFields(messages[i], path_of_element("messages", i)), turns);
+  }
+  request.messages = turns.take();
+  prepare_for_reply(request.messages, path_of_element("messages", messages.size() - 1));
+}
+
+void read_tools(const JsonFields& fields, const ApiSettings& settings,
+                const std::function<void(const JsonFields& tool)>& read_one) {
+  const Json::Array* tools = fields.array("tools", settings.max_tools);
+  if (tools == nullptr) return;
+  for (size_t i = 0; i < tools->size(); ++i) {
+    read_one(JsonFields((*tools)[i], path_of_element("tools", i)));
+  }
+}
+
 ToolSpec read_function(const JsonFields& fields, const char* schema_key) {
   ToolSpec tool;
   tool.name = fields.required_text("name");

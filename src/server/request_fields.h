@@ -2,8 +2,10 @@
 #pragma once
 
 #include "server/api_request.h"
+#include "server/chat_turns.h"
 #include "server/json_fields.h"
 
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -35,6 +37,15 @@ ResponseFormat read_response_format(const JsonFields& format, const char* schema
 
 // Throws, with the path of `key`, for a name that cannot be written in a call.
 void check_tool_name(std::string_view name, const JsonFields& fields, const char* key);
+
+// The elements of `messages`, each read by `read_one`, behind what is in `turns` already.
+void read_messages(const JsonFields& fields, const ApiSettings& settings, ChatTurns turns,
+                   void (*read_one)(const JsonFields& message, ChatTurns& turns),
+                   ApiRequest& request);
+
+// The elements of `tools`, each read by `read_one`.
+void read_tools(const JsonFields& fields, const ApiSettings& settings,
+                const std::function<void(const JsonFields& tool)>& read_one);
 
 // A function's name, description, parameters (under `schema_key`) and strict.
 ToolSpec read_function(const JsonFields& fields, const char* schema_key);

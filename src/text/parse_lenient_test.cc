@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "text/json.h"
+#include "text/parse_testing.h"
 
 #include <gtest/gtest.h>
 
@@ -316,14 +317,10 @@ TEST(ParseLenient, cutting_changes_nothing) {
     // The message is the sum of the events, and every call can be read.
     AssistantMessage sum;
     for (const ParseEvent& event : whole.events) {
-      if (event.kind == Kind::kReasoning) sum.reasoning_content += event.text;
-      if (event.kind == Kind::kContent || event.kind == Kind::kRawText) sum.content += event.text;
       if (event.kind == Kind::kToolCallBegin) {
         ASSERT_EQ(event.call, sum.tool_calls.size());
-        sum.tool_calls.push_back({event.text, ""});
       }
-      if (event.kind == Kind::kArguments) sum.tool_calls.at(event.call).arguments += event.text;
-      if (event.kind == Kind::kToolCallAborted) sum.tool_calls.pop_back();
+      add_events({event}, sum);
     }
     ASSERT_EQ(sum, whole.message) << text;
     for (const ToolCall& call : whole.message.tool_calls) {

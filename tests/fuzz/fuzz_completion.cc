@@ -4,7 +4,7 @@
 #include "base/check.h"
 #include "base/error.h"
 #include "text/parse_completion.h"
-#include "text/parse_lenient.h"
+#include "text/parse_testing.h"
 
 #include <cstdint>
 #include <string>
@@ -24,23 +24,13 @@ DeclaredTools declared_tools() {
 // Feeds pieces of `length` bytes; 0 for all at once. Checks that the events add up to the message.
 AssistantMessage parse_in_pieces(std::string_view text, const LenientOptions& options,
                                  size_t length) {
-  using Kind = ParseEvent::Kind;
   LenientParser parser(options);
   AssistantMessage sum;
-  const auto add = [&](const std::vector<ParseEvent>& events) {
-    for (const ParseEvent& event : events) {
-      if (event.kind == Kind::kReasoning) sum.reasoning_content += event.text;
-      if (event.kind == Kind::kContent || event.kind == Kind::kRawText) sum.content += event.text;
-      if (event.kind == Kind::kToolCallBegin) sum.tool_calls.push_back({event.text, ""});
-      if (event.kind == Kind::kArguments) sum.tool_calls.at(event.call).arguments += event.text;
-      if (event.kind == Kind::kToolCallAborted) sum.tool_calls.pop_back();
-    }
-  };
   if (length == 0) length = text.size() + 1;
   for (size_t begin = 0; begin < text.size(); begin += length) {
-    add(parser.feed(text.substr(begin, length)));
+    add_events(parser.feed(text.substr(begin, length)), sum);
   }
-  add(parser.finish(FinishReason::kStop));
+  add_events(parser.finish(FinishReason::kStop), sum);
   CHECK(sum == parser.message());
   return sum;
 }

@@ -1,11 +1,10 @@
 // Every byte split of a corpus of outputs: the reference's completions, the same damaged at random,
-// and texts generated from pieces of the format. DSV4_SPLITS_ROUNDS says how many of the latter
-// two. DSV4_TEST_ALL (make test-all) makes five times as many of the latter two, and cuts in three,
-// too.
+// and texts generated from pieces of the format. DSV4_TEST_ALL (make test-all) makes five times as
+// many of the latter two, and cuts in three, too.
 #include "base/error.h"
 #include "golden_cases.h"
 #include "text/parse_completion.h"
-#include "text/parse_lenient.h"
+#include "text/parse_testing.h"
 #include "text/special_tokens.h"
 #include "text/unicode.h"
 
@@ -221,17 +220,8 @@ TEST(ParseSplits, single_bytes_give_the_same) {
     const Result whole = run(output, {});
     LenientParser parser(output.options);
     AssistantMessage sum;
-    const auto add = [&](const std::vector<ParseEvent>& events) {
-      for (const ParseEvent& event : events) {
-        if (event.kind == Kind::kReasoning) sum.reasoning_content += event.text;
-        if (event.kind == Kind::kContent || event.kind == Kind::kRawText) sum.content += event.text;
-        if (event.kind == Kind::kToolCallBegin) sum.tool_calls.push_back({event.text, ""});
-        if (event.kind == Kind::kArguments) sum.tool_calls.at(event.call).arguments += event.text;
-        if (event.kind == Kind::kToolCallAborted) sum.tool_calls.pop_back();
-      }
-    };
-    for (const char& c : output.text) add(parser.feed(std::string_view(&c, 1)));
-    add(parser.finish(output.reason));
+    for (const char& c : output.text) add_events(parser.feed(std::string_view(&c, 1)), sum);
+    add_events(parser.finish(output.reason), sum);
     ASSERT_EQ(sum, whole.message) << output.text;
     ASSERT_EQ(parser.message(), whole.message) << output.text;
     ASSERT_EQ(parser.finish_reason(), whole.reason) << output.text;
