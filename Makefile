@@ -82,11 +82,13 @@ test-api: build/clients/.ready ## requests drawn from the server's own descripti
 	@$(MAKE) --no-print-directory build P=release
 	build/clients/bin/python tests/clients/run_api.py --dsv4 $(BIN) --model models/mini --examples $${EXAMPLES:-100}
 
-test-schemas: ## validate random texts of 289 JSON schemas with a public package, which it downloads
+test-schemas: ## validate random texts and replies of 289 JSON schemas with a public package, which it downloads
 	@$(MAKE) --no-print-directory build P=release
 	@[ -x build/schemas/bin/python ] || python3 -m venv build/schemas
 	@build/schemas/bin/python -m pip install -q --disable-pip-version-check -r tests/grammar/requirements.txt
 	build/release/tests/grammar/sample_schemas 20 $${SEED:-1} | build/schemas/bin/python tests/grammar/check_schemas.py
+	cat tests/grammar/data/*.jsonl | build/schemas/bin/python tests/grammar/sample_served.py $(BIN) models/mini 20 >build/schemas/served.jsonl
+	build/schemas/bin/python tests/grammar/check_schemas.py <build/schemas/served.jsonl
 
 bench: setup ## measure the kernels against the machine's limits (rows in build/bench)
 	@$(MAKE) --no-print-directory build P=release
