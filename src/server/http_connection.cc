@@ -248,7 +248,7 @@ void Connection::on_request() {
   HttpRequest request = std::move(parser_->request());
   parser_.reset();
   release_body();
-  if (input_.empty()) input_ = {};  // it may have grown with the body
+  if (input_.empty()) release(input_);  // it may have grown with the body
   request.remote = remote_;
   request.id = shared_->next_id();
   if (auto preflight = shared_->access.preflight(request)) {
@@ -320,7 +320,7 @@ void Connection::fail(HttpProblem problem, CutReason reason) {
   HttpReply answer = shared_->shape(problem);
   answer.headers.push_back({"X-Request-Id", problem.id});
   if (problem.method == "HEAD") answer.body.clear();
-  input_ = {};
+  release(input_);
   discarding_ = true;
   enter(Phase::kReplying);
   last_progress_ = phase_start_;
@@ -384,7 +384,7 @@ void Connection::on_write(std::optional<size_t> n) {
   if (sent_ == sending_.size()) {
     sending_.clear();
     sent_ = 0;
-    if (sending_.capacity() > kKeptBuffer) sending_ = {};
+    if (sending_.capacity() > kKeptBuffer) release(sending_);
   }
   start_write();
   if (!writing_ && response_ended_) on_sent_all();
@@ -414,7 +414,7 @@ void Connection::linger() {
   enter(Phase::kLingering);
   if (peer_ended_) return close();
   discarding_ = true;
-  input_ = {};
+  release(input_);
   transport_->end_writing();
   start_read();
 }

@@ -186,7 +186,7 @@ void Exchange::end(bool client_gone) {
     result = result_;
     std::swap(disconnected, on_disconnect_);
     std::swap(done, on_done_);
-    outbox_ = {};
+    release(outbox_);
   }
   if (disconnected && gone_) disconnected();  // written once, here
   if (done) done(result);

@@ -57,6 +57,9 @@ struct HttpProblem {
   std::string remote = {};
 };
 
+// Empties a string and gives its memory back, which assigning an empty one does not.
+inline void release(std::string& text) { std::string().swap(text); }
+
 // "Not Found" for 404.
 std::string_view http_status_text(int status);
 

@@ -112,7 +112,7 @@ Service::Service(Engine& engine, const Tokenizer& tokenizer, ServiceOptions opti
       prompts_(tokenizer, options_.variant, replays_.get()),
       trie_(make_trie(tokenizer, log)),
       started_(unix_ms() / 1000),
-      workers_(options_.n_workers, options_.max_jobs) {}
+      workers_(options_.n_workers, options_.max_jobs, options_.max_job_bytes) {}
 
 Service::~Service() { stop(); }
 
@@ -161,7 +161,8 @@ void Service::handle(HttpRequest request, std::shared_ptr<Responder> responder) 
   if (route->needs_key && !admit(*route, call)) return;
   if (!route->on_worker) return run(*route, std::move(call));
   auto shared = std::make_shared<Call>(std::move(call));
-  if (workers_.push([this, route, shared] { run(*route, std::move(*shared)); })) return;
+  const size_t n_bytes = shared->http.body.size();
+  if (workers_.push([this, route, shared] { run(*route, std::move(*shared)); }, n_bytes)) return;
   refuse(*shared, {ApiError::Kind::kOverloaded, "too many requests wait; try again later"},
          kRetryAfterS);
 }
@@ -369,7 +370,7 @@ void Service::reply(Call call) {
   for (const Prompt& prompt : prompts) {
     requests.push_back(engine_request(call, asked, prompt, salt));
   }
-  call.http.body.clear();
+  release(call.http.body);
   std::make_shared<ReplySession>(*this, std::move(call), asked, std::move(prompts))
       ->submit(std::move(requests));
 }

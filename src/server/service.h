@@ -41,6 +41,7 @@ struct ServiceOptions {
   std::chrono::seconds time_limit{0};  // of a request; 0: none
   int n_workers = 2;                   // threads that read and encode requests
   size_t max_jobs = 1024;              // requests that wait for one
+  size_t max_job_bytes = size_t{256} << 20;  // of their bodies
   size_t replay_bytes = size_t{64} << 20;
   std::filesystem::path replay_file = {};  // where replies' tokens survive restarts; "": nowhere
   uint64_t model = 0;                      // names the model that they are of
