@@ -59,7 +59,7 @@ ReplySession::ReplySession(Service& service, Call call, ApiRequest request,
       prompts_(std::move(prompts)) {
   ReplyContext context{.tokenizer = &service.tokenizer_,
                        .ids = IdMaker(service.draw()),
-                       .created = call_.record.unix_ms / 1000,
+                       .created = call_.record->unix_ms / 1000,
                        .mode = prompts_.front().mode};
   for (const Prompt& prompt : prompts_) {
     if (request_.echo) {
@@ -74,6 +74,7 @@ ReplySession::ReplySession(Service& service, Call call, ApiRequest request,
 }
 
 void ReplySession::submit(std::vector<Request> requests) {
+  if (trace_) trace_->submitted();  // from the next line on it belongs to the I/O thread
   arrange_end();
   for (Request& request : requests) {
     const auto notify = [weak = weak_from_this()] {
@@ -97,14 +98,12 @@ void ReplySession::submit(std::vector<Request> requests) {
       return;
     }
   }
-  if (trace_) trace_->submitted();
   submitted_ = true;
   call_.responder->post([self = shared_from_this()] { self->drain(); });
 }
 
 // The responder keeps the session until nothing more can be sent.
 void ReplySession::arrange_end() {
-  call_.responder->on_disconnect([self = shared_from_this()] { self->cancel(); });
   call_.responder->on_done([self = shared_from_this()](const ResponseEnd& end) {
     self->cancel();
     self->log(end);
@@ -162,11 +161,11 @@ void ReplySession::begin() {
     const StreamEvent& first = sources_[i].events.front();
     if (first.kind != StreamEvent::Kind::kStarted) continue;  // it ended before it began
     n_cached += first.usage.n_cached;
-    call_.record.cache_miss = first.usage.miss;
+    call_.record->cache_miss = first.usage.miss;
     service_.counts_.queue_s.observe(first.usage.queued_s);
   }
-  call_.record.tokens_in = n_prompt;
-  call_.record.tokens_cached = n_cached;
+  call_.record->tokens_in = n_prompt;
+  call_.record->tokens_cached = n_cached;
   begun_ = true;
   writer_->start(n_prompt, n_cached, out_);
 }
@@ -207,8 +206,8 @@ void ReplySession::measure_token() {
           std::chrono::duration<double>(now - *last_token_).count());
     }
   } else {
-    call_.record.first_token_s = seconds_since(call_.arrived);
-    service_.counts_.first_token_s.observe(call_.record.first_token_s);
+    call_.record->first_token_s = seconds_since(call_.arrived);
+    service_.counts_.first_token_s.observe(call_.record->first_token_s);
   }
   last_token_ = now;
 }
@@ -253,18 +252,17 @@ void ReplySession::keep_response() {
 void ReplySession::log(const ResponseEnd& end) {
   if (trace_) service_.trace_->write(trace_->finish(end.status, end.client_gone));
   const ReplyUsage& usage = writer_->usage();
-  call_.record.tokens_out = usage.n_completion;
   if (begun_) {
+    call_.record->tokens_out = usage.n_completion;
     service_.counts_.prompt_tokens.observe(static_cast<double>(usage.n_prompt));
     service_.counts_.reply_tokens.observe(static_cast<double>(usage.n_completion));
   }
-  service_.counts_.count_tokens(call_.record.key_name, usage.n_prompt, usage.n_cached,
+  service_.counts_.count_tokens(call_.record->key_name, usage.n_prompt, usage.n_cached,
                                 usage.n_completion);
   if (call_.tenant) {
     call_.tenant->charge_tokens(usage.n_prompt - usage.n_cached + usage.n_completion);
   }
   service_.counts_.request_s.observe(seconds_since(call_.arrived));
-  service_.log_end(call_.route, call_.record, call_.arrived, end);
 }
 
 }  // namespace dsv4

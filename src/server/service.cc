@@ -139,18 +139,18 @@ const Service::Route* Service::find_route(const HttpRequest& request, bool& path
 void Service::handle(HttpRequest request, std::shared_ptr<Responder> responder) {
   Call call{.http = std::move(request), .responder = std::move(responder)};
   call.arrived = std::chrono::steady_clock::now();
-  call.record = {.unix_ms = unix_ms(),
-                 .id = call.http.id,
-                 .remote = call.http.remote,
-                 .method = call.http.method,
-                 .path = call.http.path};
+  call.record = std::make_shared<AccessRecord>(AccessRecord{.unix_ms = unix_ms(),
+                                                            .id = call.http.id,
+                                                            .remote = call.http.remote,
+                                                            .method = call.http.method,
+                                                            .path = call.http.path});
   bool path_exists = false;
   const Route* route = find_route(call.http, path_exists);
   call.route = route != nullptr ? route->path : "other";
   call.api = route != nullptr ? route->api : ApiKind::kChat;
   call.responder->on_done([this, route_name = call.route, record = call.record,
                            arrived = call.arrived](const ResponseEnd& end) {
-    log_end(route_name, record, arrived, end);
+    log_end(route_name, *record, arrived, end);
   });
   if (route == nullptr) {
     if (auto page = page_reply(call.http)) return call.responder->respond(std::move(*page));
@@ -175,7 +175,7 @@ bool Service::admit(const Route& route, Call& call) {
                   "no valid API key was given; send it as Authorization: Bearer KEY or x-api-key"});
     return false;
   }
-  call.record.key_name = call.tenant->name();
+  call.record->key_name = call.tenant->name();
   if (!route.on_worker) return true;
   if (const auto wait_s = call.tenant->admit()) {
     refuse(call, {ApiError::Kind::kRateLimit, "the quota of this key is used up for now"}, *wait_s);
@@ -187,6 +187,7 @@ bool Service::admit(const Route& route, Call& call) {
 // What a request can cause is an Error; anything else is a fault, and ends this request only.
 void Service::run(const Route& route, Call call) {
   const std::shared_ptr<Responder> responder = call.responder;
+  if (responder->gone()) return;
   const Call for_errors{.http = {.id = call.http.id}, .responder = responder, .api = call.api};
   try {
     (this->*route.handler)(std::move(call));
@@ -227,7 +228,7 @@ void Service::respond(const Call& call, const Json& body) const {
   call.responder->respond(200, {{"Content-Type", "application/json"}}, body.print());
 }
 
-void Service::log_end(std::string_view route, AccessRecord record,
+void Service::log_end(std::string_view route, AccessRecord& record,
                       std::chrono::steady_clock::time_point arrived, const ResponseEnd& end) {
   record.status = end.status;
   record.response_bytes = end.body_bytes;

@@ -57,7 +57,8 @@ struct Call {
   std::string_view route = {};     // pattern of the path
   std::shared_ptr<Tenant> tenant;  // null without API keys
   std::chrono::steady_clock::time_point arrived;
-  AccessRecord record;
+  // Written on the I/O thread alone once handle() has passed the call on.
+  std::shared_ptr<AccessRecord> record;
 };
 
 // handle() is called on the I/O thread; all else may be called from any thread. What the
@@ -114,7 +115,7 @@ class Service {
                          uint64_t salt);
   void respond(const Call& call, const Json& body) const;
   void refuse(const Call& call, const ApiError& error, int retry_after_s = 0) const;
-  void log_end(std::string_view route, AccessRecord record,
+  void log_end(std::string_view route, AccessRecord& record,
                std::chrono::steady_clock::time_point arrived, const ResponseEnd& end);
   uint64_t draw();
   uint64_t salt_of(const Call& call, const ApiRequest& request) const;
