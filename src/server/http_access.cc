@@ -75,7 +75,7 @@ std::optional<HttpProblem> AccessRules::check(const HttpRequest& request) const 
   if (host != nullptr && !allows_host(*host)) {
     return HttpProblem{421, "host_not_allowed",
                        fmt::format("this server is not called \"{}\"; allow the name with "
-                                   "--allowed-host",
+                                   "--allow-host",
                                    shortened(host_name(*host)))};
   }
   const std::string* origin = request.header("origin");

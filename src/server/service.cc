@@ -64,6 +64,23 @@ bool matches(std::string_view pattern, std::string_view path) {
          path.find('/', pattern.size()) == std::string_view::npos;
 }
 
+ApiError::Kind kind_of_status(int status) {
+  switch (status) {
+    case 403:
+      return ApiError::Kind::kPermission;
+    case 408:
+      return ApiError::Kind::kTimeout;
+    case 413:
+      return ApiError::Kind::kTooLarge;
+    case 500:
+      return ApiError::Kind::kInternal;
+    case 503:
+      return ApiError::Kind::kOverloaded;
+    default:
+      return ApiError::Kind::kInvalid;
+  }
+}
+
 Json parse_body(const Call& call) {
   return Json::parse(call.http.body, "body", Json::NonFinite::kReject);
 }
@@ -207,19 +224,12 @@ void Service::refuse(const Call& call, const ApiError& error, int retry_after_s)
                           error_json(call.api, error, call.http.id).print());
 }
 
-HttpReply Service::shape_problem(const HttpProblem& problem) const {
+HttpReply Service::shape_problem(const HttpProblem& problem) {
   const ApiKind api =
       problem.path.find("/messages") != std::string::npos ? ApiKind::kMessages : ApiKind::kChat;
-  const ApiError error{.kind = problem.status == 413   ? ApiError::Kind::kTooLarge
-                               : problem.status == 408 ? ApiError::Kind::kTimeout
-                               : problem.status == 503 ? ApiError::Kind::kOverloaded
-                               : problem.status >= 500 ? ApiError::Kind::kInternal
-                                                       : ApiError::Kind::kInvalid,
-                       .message = problem.message};
+  const ApiError error{
+      .kind = kind_of_status(problem.status), .message = problem.message, .code = problem.code};
   HttpReply reply{.status = problem.status, .headers = {{"Content-Type", "application/json"}}};
-  if (problem.retry_after_s > 0) {
-    reply.headers.push_back({"Retry-After", std::to_string(problem.retry_after_s)});
-  }
   reply.body = error_json(api, error, problem.id).print();
   return reply;
 }

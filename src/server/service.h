@@ -73,7 +73,7 @@ class Service {
 
   void handle(HttpRequest request, std::shared_ptr<Responder> responder);
   // The answer to what no handler answers (HttpOptions::shape_problem).
-  HttpReply shape_problem(const HttpProblem& problem) const;
+  static HttpReply shape_problem(const HttpProblem& problem);
 
   // New requests are refused, and /ready says no, from now on.
   void begin_drain();

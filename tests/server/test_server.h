@@ -93,7 +93,7 @@ class TestServer {
     HttpOptions options;
     options.port = 0;
     options.limits = setup.limits;
-    options.shape_problem = [this](const HttpProblem& p) { return service_.shape_problem(p); };
+    options.shape_problem = Service::shape_problem;
     return options;
   }
 
