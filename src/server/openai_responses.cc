@@ -318,9 +318,8 @@ ApiRequest parse_responses_request(const Json& body, const ApiSettings& settings
   return request;
 }
 
-Json::Array messages_to_store(const ApiRequest& request, const Json& reply) {
-  Json::Array messages = request.new_messages;
-  if (!request.is_prefill() || messages.empty()) {
+Json::Array messages_to_store(Json::Array messages, const Json& reply) {
+  if (messages.empty() || messages.back().find("wo_eos") == nullptr) {
     messages.push_back(reply);
     return messages;
   }

@@ -17,7 +17,7 @@ using StoredConversation = std::function<std::optional<Json::Array>(const std::s
 ApiRequest parse_responses_request(const Json& body, const ApiSettings& settings,
                                    const StoredConversation& stored);
 
-// What is to be stored of a request and the `reply` to it (ReplyWriter::message).
-Json::Array messages_to_store(const ApiRequest& request, const Json& reply);
+// What is to be stored of a request's new messages and the `reply` to them (ReplyWriter::message).
+Json::Array messages_to_store(Json::Array messages, const Json& reply);
 
 }  // namespace dsv4

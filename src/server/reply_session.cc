@@ -68,9 +68,13 @@ ReplySession::ReplySession(Service& service, Call call, ApiRequest request,
     for (int64_t i = 0; i < request_.n; ++i) choices_.emplace_back(prompt.parsing);
   }
   writer_ = make_reply_writer(request_, std::move(context));
-  if (service.trace_ == nullptr) return;
-  trace_.emplace(call_.http.id, call_.http.path, call_.arrived);
-  trace_->encoded(request_, prompts_);
+  if (service.trace_ != nullptr) {
+    trace_.emplace(call_.http.id, call_.http.path, call_.arrived);
+    trace_->encoded(request_, prompts_);
+  }
+  // Not needed for the time of the reply, which may be long.
+  request_.messages = Json::Array();
+  request_.prompts = std::vector<RawPrompt>();
 }
 
 void ReplySession::submit(std::vector<Request> requests) {
@@ -194,8 +198,7 @@ void ReplySession::end_choice(Choice& choice, size_t index, const std::string& s
   writer_->end(index, end, out_);
   service_.counts_.count_end(finish_reason_name(end.reason));
   if (request_.api == ApiKind::kCompletions) return;
-  service_.prompts_.remember(request_, prompts_.front(), writer_->message(index),
-                             choice.reply.ids(), end);
+  service_.prompts_.remember(prompts_.front(), writer_->message(index), choice.reply.ids(), end);
 }
 
 void ReplySession::measure_token() {
@@ -224,7 +227,7 @@ void ReplySession::fail(const ApiError& error, int retry_after_s) {
 void ReplySession::finish() {
   writer_->finish(out_);
   over_ = true;
-  if (request_.store) keep_response();
+  if (request_.store) keep_response(request_.stream ? writer_->body_text() : out_);
   if (request_.stream) {
     send();
     call_.responder->finish();
@@ -244,9 +247,10 @@ void ReplySession::send() {
   call_.responder->write(std::exchange(out_, {}));
 }
 
-void ReplySession::keep_response() {
+void ReplySession::keep_response(std::string body) {
   service_.responses_.put(service_.tenant_of(call_), writer_->id(), request_.previous_response_id,
-                          messages_to_store(request_, writer_->message(0)), writer_->body_text());
+                          messages_to_store(std::move(request_.new_messages), writer_->message(0)),
+                          std::move(body));
 }
 
 void ReplySession::log(const ResponseEnd& end) {

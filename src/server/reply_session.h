@@ -51,7 +51,7 @@ class ReplySession : public std::enable_shared_from_this<ReplySession> {
   void fail(const ApiError& error, int retry_after_s = 0);
   void finish();
   void send();
-  void keep_response();
+  void keep_response(std::string body);
   void measure_token();
   void log(const ResponseEnd& end);
 

@@ -36,12 +36,12 @@ std::string IdMaker::next(std::string_view prefix) {
   constexpr int kLettersPerDraw = 10;  // of 64 bits
   constexpr uint64_t kIdStream = 17;
   std::string id(prefix);
+  uint64_t bits = 0;
   for (int i = 0; i < 24; ++i) {
     static_assert(kLettersPerDraw * 6 <= 64);
-    if (i % kLettersPerDraw == 0) ++n_made_;
-    uint64_t bits = random_bits(seed_, kIdStream, n_made_);
-    for (int skip = i % kLettersPerDraw; skip > 0; --skip) bits /= kLetters.size();
+    if (i % kLettersPerDraw == 0) bits = random_bits(seed_, kIdStream, ++n_made_);
     id += kLetters[bits % kLetters.size()];
+    bits /= kLetters.size();
   }
   return id;
 }

@@ -368,7 +368,7 @@ Request Service::engine_request(const Call& call, const ApiRequest& asked, const
 }
 
 void Service::reply(Call call) {
-  const ApiRequest asked = parse(call);
+  ApiRequest asked = parse(call);
   const uint64_t salt = salt_of(call, asked);
   std::vector<Prompt> prompts;
   if (asked.api == ApiKind::kCompletions) {
@@ -382,7 +382,7 @@ void Service::reply(Call call) {
     requests.push_back(engine_request(call, asked, prompt, salt));
   }
   release(call.http.body);
-  std::make_shared<ReplySession>(*this, std::move(call), asked, std::move(prompts))
+  std::make_shared<ReplySession>(*this, std::move(call), std::move(asked), std::move(prompts))
       ->submit(std::move(requests));
 }
 
