@@ -198,7 +198,7 @@ void ReplySession::end_choice(Choice& choice, size_t index, const std::string& s
   writer_->end(index, end, out_);
   service_.counts_.count_end(finish_reason_name(end.reason));
   if (request_.api == ApiKind::kCompletions) return;
-  service_.prompts_.remember(prompts_.front(), writer_->message(index), choice.reply.ids(), end);
+  service_.remember(prompts_.front(), writer_->message(index), choice.reply.ids(), end);
 }
 
 void ReplySession::measure_token() {

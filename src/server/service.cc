@@ -253,6 +253,13 @@ std::string Service::tenant_of(const Call& call) const {
   return call.tenant ? call.tenant->name() : std::string();
 }
 
+void Service::remember(const Prompt& prompt, const Json& message, std::span<const int32_t> ids,
+                       const ReplyEnd& end) {
+  prompts_.remember(prompt, message, ids, end);
+  // Where the workers have no room, a later reply or the end brings this one along.
+  if (replays_->has_unwritten()) workers_.push([this] { replays_->flush(); });
+}
+
 // A number that nobody can tell from those before it, of which replies' ids let clients see some.
 uint64_t Service::draw() { return hash_of(fmt::format("{}\n{}", options_.seed, ++n_drawn_)); }
 

@@ -27,6 +27,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -117,6 +118,9 @@ class Service {
   void refuse(const Call& call, const ApiError& error, int retry_after_s = 0) const;
   void log_end(std::string_view route, AccessRecord& record,
                std::chrono::steady_clock::time_point arrived, const ResponseEnd& end);
+  // For exact replay; the file is written by a worker.
+  void remember(const Prompt& prompt, const Json& message, std::span<const int32_t> ids,
+                const ReplyEnd& end);
   uint64_t draw();
   uint64_t salt_of(const Call& call, const ApiRequest& request) const;
   std::string tenant_of(const Call& call) const;
