@@ -166,15 +166,6 @@ void HttpServer::post(std::function<void()> fn) {
   if (!impl_->stopped_.load()) impl_->loop_->post(std::move(fn));
 }
 
-void HttpServer::adopt(int fd, std::string remote) {
-  // Functions that are posted can be copied, transports cannot.
-  const auto transport =
-      std::make_shared<std::unique_ptr<Transport>>(impl_->loop_->adopt(fd, impl_->sockets_));
-  post([impl = impl_.get(), transport, remote = std::move(remote)] {
-    impl->add(std::move(*transport), remote);
-  });
-}
-
 HttpCounters HttpServer::counters() const { return impl_->shared_->tally.snapshot(); }
 
 int64_t raise_descriptor_limit(int64_t wanted) {

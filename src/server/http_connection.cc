@@ -280,8 +280,7 @@ void Connection::hand_over(HttpRequest request) {
                       .code = "internal_error",
                       .id = request.id,
                       .method = request.method,
-                      .path = request.path,
-                      .remote = remote_};
+                      .path = request.path};
   const auto exchange = exchange_;
   try {
     shared_->handler(std::move(request), std::make_shared<Responder>(exchange));
@@ -310,7 +309,6 @@ void Connection::fail(HttpProblem problem, CutReason reason) {
   add(shared_->tally.problems_total);
   add(shared_->tally.cut_off[static_cast<size_t>(reason)]);
   problem.id = shared_->next_id();
-  problem.remote = remote_;
   if (parser_ != nullptr) {
     problem.method = parser_->request().method;
     problem.path = parser_->request().path;
@@ -340,8 +338,7 @@ void Connection::pump() {
     HttpReply answer = shared_->shape({.status = 500,
                                        .code = "internal_error",
                                        .message = "the request was given up",
-                                       .id = exchange_->request_id(),
-                                       .remote = remote_});
+                                       .id = exchange_->request_id()});
     exchange_->respond(answer.status, std::move(answer.headers), answer.body);
     return;  // and comes back
   }

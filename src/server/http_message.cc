@@ -35,18 +35,6 @@ const std::string* find_header(const HttpHeaders& headers, std::string_view name
   return found == headers.end() ? nullptr : &found->value;
 }
 
-std::optional<std::string> HttpRequest::query_value(std::string_view name) const {
-  std::string_view rest = query;
-  while (!rest.empty()) {
-    const std::string_view pair = rest.substr(0, rest.find('&'));
-    rest.remove_prefix(std::min(rest.size(), pair.size() + 1));
-    const size_t equals = std::min(pair.size(), pair.find('='));
-    if (percent_decode(pair.substr(0, equals), true) != name) continue;
-    return percent_decode(pair.substr(std::min(pair.size(), equals + 1)), true);
-  }
-  return std::nullopt;
-}
-
 std::string_view http_status_text(int status) {
   switch (status) {
     case 100:
@@ -131,12 +119,11 @@ std::string http_date(int64_t unix_s) {
                      kMonths[utc.tm_mon], 1900 + utc.tm_year, utc.tm_hour, utc.tm_min, utc.tm_sec);
 }
 
-std::optional<std::string> percent_decode(std::string_view text, bool plus_is_space) {
+std::optional<std::string> percent_decode(std::string_view text) {
   std::string out;
   out.reserve(text.size());
   for (size_t i = 0; i < text.size(); ++i) {
     char c = text[i];
-    if (c == '+' && plus_is_space) c = ' ';
     if (c == '%') {
       if (i + 2 >= text.size()) return std::nullopt;
       const int high = hex_value(text[i + 1]);

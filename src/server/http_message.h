@@ -33,8 +33,6 @@ struct HttpRequest {
   bool keep_alive = true;  // the peer wants to send more requests
 
   const std::string* header(std::string_view name) const { return find_header(headers, name); }
-  // The decoded value of a parameter of the query; "" if it has none, nothing if it is not there.
-  std::optional<std::string> query_value(std::string_view name) const;
 };
 
 // A whole response. Content-Length, Connection, Date and X-Request-Id are added when it is sent.
@@ -54,7 +52,6 @@ struct HttpProblem {
   std::string id = {};
   std::string method = {};
   std::string path = {};
-  std::string remote = {};
 };
 
 // Empties a string and gives its memory back, which assigning an empty one does not.
@@ -66,8 +63,8 @@ std::string_view http_status_text(int status);
 // Time in the form of the Date header.
 std::string http_date(int64_t unix_s);
 
-// %XX and, in a query, '+' decoded. Nothing where an escape is broken or the result has a NUL.
-std::optional<std::string> percent_decode(std::string_view text, bool plus_is_space);
+// %XX decoded. Nothing where an escape is broken or the result has a NUL.
+std::optional<std::string> percent_decode(std::string_view text);
 
 // How the body of a response is delimited.
 struct ResponseFraming {

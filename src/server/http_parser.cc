@@ -261,7 +261,7 @@ void RequestParser::Impl::set_target() {
   target = target.substr(0, target.find('#'));
   const size_t question = std::min(target.size(), target.find('?'));
   request_.query = target.substr(std::min(target.size(), question + 1));
-  const auto path = percent_decode(target.substr(0, question), false);
+  const auto path = percent_decode(target.substr(0, question));
   request_.path = path.value_or("");
   if (prefix > 0 && request_.path.empty()) request_.path = "/";
   const bool is_star = request_.path == "*" && request_.method == "OPTIONS";

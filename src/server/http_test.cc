@@ -416,17 +416,6 @@ TEST_F(HttpServerTest, runs_functions_on_its_thread) {
   wait_for([&] { return posted.load(); });
 }
 
-TEST_F(HttpServerTest, serves_a_socket_that_it_is_given) {
-  HttpServer& server = serve();
-  int ends[2];
-  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
-  server.adopt(ends[0], "pair");
-  TestClient client(TestClient::Adopt{ends[1]});
-  client.send(kGet);
-  client.read_until("GET ");
-  EXPECT_THROW(server.adopt(-1, "none"), Error);
-}
-
 TEST_F(HttpServerTest, encrypts) {
   const TestCertificate files;
   HttpOptions options;

@@ -311,7 +311,7 @@ ApiRequest parse_responses_request(const Json& body, const ApiSettings& settings
   check_tools(request);
   request.parallel_tool_calls = fields.boolean("parallel_tool_calls").value_or(true);
   fields.object("metadata");
-  request.user = fields.text("user").value_or("");
+  fields.text("user");
   request.cache_salt = fields.text("cache_salt").value_or("");
   request.echoed = echo_of(fields, request);
   read_conversation(fields, settings, stored, request);

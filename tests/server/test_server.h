@@ -112,7 +112,6 @@ class TestServer {
 struct Answer {
   int status = 0;  // 0: the connection broke
   std::string body;
-  double first_s = 0;  // from the request to the first byte of the body
   double total_s = 0;
 
   Json json() const { return Json::parse(body, "answer"); }
@@ -145,10 +144,7 @@ inline std::vector<Answer> ask(const HttpAddress& address, const std::vector<Que
       const Clock::time_point asked = Clock::now();
       client.start(
           {.path = question.path, .body = question.body},
-          [&answer, asked, seconds](const HttpResponse&, std::string_view bytes) {
-            if (answer.body.empty()) answer.first_s = seconds(asked);
-            answer.body += bytes;
-          },
+          [&answer](const HttpResponse&, std::string_view bytes) { answer.body += bytes; },
           [&answer, asked, seconds](const HttpEnd& end) {
             if (end.kind == HttpEnd::Kind::kComplete) answer.status = end.status;
             answer.total_s = seconds(asked);
