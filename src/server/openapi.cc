@@ -5,6 +5,8 @@
 #include <string>
 #include <utility>
 
+#include <fmt/core.h>
+
 namespace dsv4 {
 namespace {
 
@@ -112,7 +114,9 @@ Json text_or_parts(const char* type_name) {
   return either({text(), list_of(text_part(type_name), kMaxTokens)});
 }
 
-Json tool_name() { return text().set("pattern", "^[A-Za-z0-9_.:/-]{1,128}$"); }
+Json tool_name() {
+  return text().set("pattern", fmt::format("^[A-Za-z0-9_.:/-]{{1,{}}}$", kMaxToolName));
+}
 
 Json function_schema(const char* schema_key) {
   return ObjectSchema()
