@@ -318,8 +318,8 @@ ApiRequest parse_responses_request(const Json& body, const ApiSettings& settings
   return request;
 }
 
-Json::Array messages_to_store(Json::Array messages, const Json& reply) {
-  if (messages.empty() || messages.back().find("wo_eos") == nullptr) {
+Json::Array messages_to_store(Json::Array messages, bool is_prefill, const Json& reply) {
+  if (!is_prefill || messages.empty()) {
     messages.push_back(reply);
     return messages;
   }

@@ -56,6 +56,7 @@ ReplySession::ReplySession(Service& service, Call call, ApiRequest request,
     : service_(service),
       call_(std::move(call)),
       request_(std::move(request)),
+      is_prefill_(request_.is_prefill()),
       prompts_(std::move(prompts)) {
   ReplyContext context{.tokenizer = &service.tokenizer_,
                        .ids = IdMaker(service.draw()),
@@ -75,6 +76,7 @@ ReplySession::ReplySession(Service& service, Call call, ApiRequest request,
   // Not needed for the time of the reply, which may be long.
   request_.messages = Json::Array();
   request_.prompts = std::vector<RawPrompt>();
+  if (!request_.store) request_.new_messages = Json::Array();
 }
 
 void ReplySession::submit(std::vector<Request> requests) {
@@ -248,9 +250,10 @@ void ReplySession::send() {
 }
 
 void ReplySession::keep_response(std::string body) {
-  service_.responses_.put(service_.tenant_of(call_), writer_->id(), request_.previous_response_id,
-                          messages_to_store(std::move(request_.new_messages), writer_->message(0)),
-                          std::move(body));
+  service_.responses_.put(
+      service_.tenant_of(call_), writer_->id(), request_.previous_response_id,
+      messages_to_store(std::move(request_.new_messages), is_prefill_, writer_->message(0)),
+      std::move(body));
 }
 
 void ReplySession::log(const ResponseEnd& end) {

@@ -57,7 +57,8 @@ class ReplySession : public std::enable_shared_from_this<ReplySession> {
 
   Service& service_;
   Call call_;
-  ApiRequest request_;
+  ApiRequest request_;  // without messages and prompts, and new messages that are not to be stored
+  const bool is_prefill_;
   std::vector<Prompt> prompts_;
   std::unique_ptr<ReplyWriter> writer_;
   std::mutex mutex_;  // of the next two until submitted_, and for cancel()
