@@ -29,7 +29,7 @@ struct ApiError {
     kThread,            // Anthropic's message threads are not kept here
     kMethod,            // the route takes another method
     kTimeout,           // the request did not arrive, or the reply was not done, in time
-    kTooLarge,          // the body or one of its lists exceeds a limit
+    kTooLarge,          // the body exceeds a limit
     kRateLimit,         // the key's requests or tokens per minute are spent
     kOverloaded,        // the queue is full, or the server is shutting down
     kInternal,          // a fault of the server
