@@ -149,9 +149,8 @@ int HttpServer::port() const { return impl_->port_; }
 
 std::string HttpServer::url() const {
   const HttpOptions& options = impl_->shared_->options;
-  const bool is_v6 = options.host.find(':') != std::string::npos;
-  return fmt::format("{}://{}{}{}:{}", options.tls_certificate.empty() ? "http" : "https",
-                     is_v6 ? "[" : "", options.host, is_v6 ? "]" : "", impl_->port_);
+  return fmt::format("{}://{}", options.tls_certificate.empty() ? "http" : "https",
+                     host_and_port(options.host, impl_->port_));
 }
 
 bool HttpServer::drain(std::chrono::milliseconds time) { return impl_->drain(time); }

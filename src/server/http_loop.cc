@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "base/mapped_file.h"
+#include "server/http_message.h"
 
 #include <list>
 #include <optional>
@@ -116,11 +117,6 @@ class TlsTransport final : public Transport {
  private:
   std::shared_ptr<TlsStream> stream_;
 };
-
-std::string host_and_port(const std::string& host, int port) {
-  const bool is_v6 = host.find(':') != std::string::npos;
-  return is_v6 ? fmt::format("[{}]:{}", host, port) : fmt::format("{}:{}", host, port);
-}
 
 // What to do about it, as far as one can tell.
 const char* listen_advice(error_code error) {

@@ -63,6 +63,13 @@ std::string_view http_status_text(int status);
 // Time in the form of the Date header.
 std::string http_date(int64_t unix_s);
 
+// ASCII letters alone; others stay.
+std::string lower_case(std::string_view text);
+// -1 for what is no hexadecimal digit.
+int hex_value(char c);
+// "[::1]:80", "localhost:80".
+std::string host_and_port(std::string_view host, int port);
+
 // %XX decoded. Nothing where an escape is broken or the result has a NUL.
 std::optional<std::string> percent_decode(std::string_view text);
 

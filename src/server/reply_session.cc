@@ -14,22 +14,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr int kRetryAfterS = 1;
-
 double seconds_since(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
-}
-
-const char* finish_reason_name(FinishReason reason) {
-  switch (reason) {
-    case FinishReason::kStop:
-      return "stop";
-    case FinishReason::kLength:
-      return "length";
-    case FinishReason::kToolCalls:
-      break;
-  }
-  return "tool_calls";
 }
 
 // What is told of an end that the client did not bring about, nothing for an ordinary one.
@@ -198,7 +184,7 @@ void ReplySession::end_choice(Choice& choice, size_t index, const std::string& s
   ReplyEnd end{.reason = choice.reply.finish_reason()};
   if (!stop_string.empty()) end.stop_string = stop_string;
   writer_->end(index, end, out_);
-  service_.counts_.count_end(finish_reason_name(end.reason));
+  service_.counts_.count_end(finish_name(end.reason));
   if (request_.api == ApiKind::kCompletions) return;
   service_.remember(prompts_.front(), writer_->message(index), choice.reply.ids(), end);
 }

@@ -46,6 +46,18 @@ std::string IdMaker::next(std::string_view prefix) {
   return id;
 }
 
+const char* finish_name(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::kStop:
+      return "stop";
+    case FinishReason::kLength:
+      return "length";
+    case FinishReason::kToolCalls:
+      break;
+  }
+  return "tool_calls";
+}
+
 ReplyWriter::ReplyWriter(const ApiRequest& request, ReplyContext context, const char* id_prefix,
                          const char* call_prefix)
     : request_(without_prompt(request)),
@@ -146,7 +158,7 @@ Json ReplyWriter::message(size_t choice) const {
   return message;
 }
 
-std::span<const ReplyWriter::LoggedToken> ReplyWriter::unsent_tokens(Choice& choice) const {
+std::span<const LoggedToken> ReplyWriter::unsent_tokens(Choice& choice) const {
   const size_t begin = std::exchange(choice.n_tokens_sent, choice.tokens.size());
   return std::span(choice.tokens).subspan(begin);
 }

@@ -12,16 +12,12 @@
 #include "server/reply_session.h"
 #include "text/special_tokens.h"
 
-#include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include <fmt/core.h>
 
 namespace dsv4 {
 namespace {
-
-constexpr int kRetryAfterS = 1;
 
 int64_t unix_ms() {
   const auto now = std::chrono::system_clock::now().time_since_epoch();
@@ -44,14 +40,6 @@ std::unique_ptr<ReplayStore> open_replays(const ServiceOptions& options, const L
   auto file = std::make_unique<ReplayFile>(options.replay_file, options.model, options.seed,
                                            [&log](const std::string& line) { log.warning(line); });
   return std::make_unique<ReplayStore>(options.replay_bytes, std::move(file));
-}
-
-// One-way: who knows a hash and its text does not find others', nor a text for a given hash.
-uint64_t hash_of(const std::string& text) {
-  const Sha256 hash = sha256(text);
-  uint64_t bits = 0;
-  std::memcpy(&bits, hash.data(), sizeof(bits));
-  return bits;
 }
 
 // The last part of "/v1/responses/{id}".
@@ -261,12 +249,12 @@ void Service::remember(const Prompt& prompt, const Json& message, std::span<cons
 }
 
 // A number that nobody can tell from those before it, of which replies' ids let clients see some.
-uint64_t Service::draw() { return hash_of(fmt::format("{}\n{}", options_.seed, ++n_drawn_)); }
+uint64_t Service::draw() { return sha256_bits(fmt::format("{}\n{}", options_.seed, ++n_drawn_)); }
 
 uint64_t Service::salt_of(const Call& call, const ApiRequest& request) const {
   const uint64_t salt = call.tenant ? call.tenant->salt() : 0;
   if (request.cache_salt.empty()) return salt;
-  return hash_of(fmt::format("{}\n{}", salt, request.cache_salt));
+  return sha256_bits(fmt::format("{}\n{}", salt, request.cache_salt));
 }
 
 // ---- Routes

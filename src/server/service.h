@@ -35,6 +35,8 @@ namespace dsv4 {
 
 class ReplySession;
 
+inline constexpr int kRetryAfterS = 1;  // told to those who find no room
+
 struct ServiceOptions {
   ApiSettings api;
   ChatVariant variant = ChatVariant::kPreview;
