@@ -109,6 +109,8 @@ int64_t n_descriptors() {
   return n - 3;  // ".", ".." and the folder itself
 }
 
+}  // namespace
+
 int64_t resident_bytes() {
   std::FILE* file = std::fopen("/proc/self/statm", "r");
   if (file == nullptr) return 0;
@@ -118,6 +120,8 @@ int64_t resident_bytes() {
   std::fclose(file);
   return read ? resident * ::sysconf(_SC_PAGESIZE) : 0;
 }
+
+namespace {
 
 double cpu_seconds() {
   rusage usage{};

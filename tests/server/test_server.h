@@ -13,6 +13,7 @@
 #include "server/http.h"
 #include "server/service.h"
 
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <chrono>
@@ -20,6 +21,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace dsv4 {
@@ -34,6 +36,9 @@ struct TestServerSetup {
   int64_t state_bytes = int64_t{1} << 28;
   std::filesystem::path cache_folder = {};  // "" for memory only
   HttpLimits limits = {};
+  int n_workers = 2;
+  std::filesystem::path api_keys = {};    // "": none are needed
+  std::filesystem::path access_log = {};  // JSON lines; "": none
 };
 
 class TestServer {
@@ -47,8 +52,12 @@ class TestServer {
         model_(folder(), *ops_, {.numerics = Numerics::kFast, .max_batch_tokens = setup.chunk}),
         tokenizer_(load_tokenizer(folder())),
         engine_(model_, tokenizer_, engine_options(setup)),
-        service_(engine_, tokenizer_, service_options(setup), metrics_, log_, nullptr, nullptr,
-                 nullptr),
+        keys_(setup.api_keys.empty() ? nullptr : std::make_unique<ApiKeys>(setup.api_keys, log_)),
+        access_log_(setup.access_log.empty()
+                        ? nullptr
+                        : std::make_unique<AccessLog>(setup.access_log, LogFormat::kJson)),
+        service_(engine_, tokenizer_, service_options(setup), metrics_, log_, keys_.get(),
+                 access_log_.get(), nullptr),
         http_(http_options(setup), [this](HttpRequest request, std::shared_ptr<Responder> to) {
           service_.handle(std::move(request), std::move(to));
         }) {}
@@ -84,6 +93,7 @@ class TestServer {
     ServiceOptions options;
     if (!setup.cache_folder.empty()) options.replay_file = setup.cache_folder / "replies";
     options.seed = 7;
+    options.n_workers = setup.n_workers;
     options.api.models = {"mini"};
     options.api.vocab_size = 1 << 20;
     return options;
@@ -104,9 +114,30 @@ class TestServer {
   Model model_;
   Tokenizer tokenizer_;
   Engine engine_;
+  std::unique_ptr<ApiKeys> keys_;
+  std::unique_ptr<AccessLog> access_log_;
   Service service_;
   HttpServer http_;
 };
+
+// Within ten seconds.
+template <typename Condition>
+bool becomes_true(const Condition& condition) {
+  for (int i = 0; i < 2000; ++i) {
+    if (condition()) return true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  return false;
+}
+
+// A request as it is sent.
+inline std::string post(const std::string& path, const std::string& body,
+                        const std::string& headers = "") {
+  return fmt::format(
+      "POST {} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+      "Content-Length: {}\r\n{}\r\n{}",
+      path, body.size(), headers, body);
+}
 
 // An answer as a client has it.
 struct Answer {
