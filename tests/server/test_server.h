@@ -143,7 +143,6 @@ inline std::string post(const std::string& path, const std::string& body,
 struct Answer {
   int status = 0;  // 0: the connection broke
   std::string body;
-  double total_s = 0;
 
   Json json() const { return Json::parse(body, "answer"); }
 };
@@ -164,21 +163,19 @@ inline std::vector<Answer> ask(const HttpAddress& address, const std::vector<Que
   for (size_t i = 0; i < order.size(); ++i) order[i] = i;
   std::ranges::stable_sort(order, {}, [&](size_t i) { return questions[i].at_s; });
   const Clock::time_point begin = Clock::now();
-  const auto seconds = [&](Clock::time_point since) {
-    return std::chrono::duration<double>(Clock::now() - since).count();
+  const auto elapsed_s = [&] {
+    return std::chrono::duration<double>(Clock::now() - begin).count();
   };
   size_t n_begun = 0;
   while (n_begun < order.size() || client.n_open() > 0) {
-    while (n_begun < order.size() && questions[order[n_begun]].at_s <= seconds(begin)) {
+    while (n_begun < order.size() && questions[order[n_begun]].at_s <= elapsed_s()) {
       const Question& question = questions[order[n_begun]];
       Answer& answer = answers[order[n_begun++]];
-      const Clock::time_point asked = Clock::now();
       client.start(
           {.path = question.path, .body = question.body},
           [&answer](const HttpResponse&, std::string_view bytes) { answer.body += bytes; },
-          [&answer, asked, seconds](const HttpEnd& end) {
+          [&answer](const HttpEnd& end) {
             if (end.kind == HttpEnd::Kind::kComplete) answer.status = end.status;
-            answer.total_s = seconds(asked);
           });
     }
     client.run_once(Clock::now() + std::chrono::milliseconds(5));
