@@ -112,6 +112,9 @@ TEST(JsonSchema, refuses_hostile_schemas_in_bounded_time) {
   std::string huge = "{\"enum\":[";
   for (int i = 0; i < 30'000; ++i) huge += fmt::format("\"{:0>20}\",", i * 0x9E3779B97F4A7C15u);
   EXPECT_THROW(compile(huge + "1]}"), Error);
+  std::string names = "{\"type\":\"object\",\"required\":[";
+  for (int i = 0; i < 200'000; ++i) names += fmt::format("\"{:06}\",", i);
+  EXPECT_THROW(compile(names + "\"x\"]}"), Error);
   std::string deep;
   for (int i = 0; i < 60; ++i) deep += R"({"type":"array","minItems":1,"items":)";
   deep += "true" + std::string(60, '}');

@@ -88,7 +88,6 @@ class SchemaRules {
   Bounds bounds(const Conjunction& schemas, std::string_view min_key, std::string_view max_key);
   const CharDfa& regex(const std::string& pattern, const std::string& path);
   std::optional<CharDfa> pattern_of(const Conjunction& schemas);
-  Conjunction value_of(const Conjunction& schemas, const std::string& name);
   void add_others(const Conjunction& schemas, ObjectShape& shape);
 
   JsonRules& json_;
