@@ -127,6 +127,25 @@ TEST(JsonSchema, refuses_hostile_schemas_in_bounded_time) {
   EXPECT_NO_THROW(compile(R"({"type":"array","items":true,"minItems":1000000})"));
 }
 
+// Which branches exclude each other is asked once, and only as long as it is little work.
+TEST(JsonSchema, compares_the_branches_of_oneof_within_the_budget) {
+  const auto branches = [](int n_branches, int n_values) {
+    std::string list;
+    for (int i = 0; i < n_branches; ++i) {
+      std::string values;
+      for (int k = 0; k < n_values; ++k) values += fmt::format("\"{}-{}\",", i, k);
+      list += fmt::format(R"({}{{"enum":[{}"{}"]}})", i == 0 ? "" : ",", values, i);
+    }
+    return list;
+  };
+  expect_error("{\"oneOf\":[" + branches(200, 300) + "]}", ErrorCode::kOutOfRange,
+               "schema.oneOf[1]");
+  // 400 ways to come to the same list.
+  std::string ways = "{\"$defs\":{\"x\":{\"oneOf\":[" + branches(40, 10) + "]}},\"anyOf\":[";
+  for (int i = 0; i < 400; ++i) ways += R"({"$ref":"#/$defs/x"},)";
+  expect_error(ways + "{}]}", ErrorCode::kOutOfRange, "schema");  // for its alternatives
+}
+
 TEST(JsonSchema, overlapping_alternatives_share_their_stacks) {
   // Every level of a text may be read in both ways: 2^60 stacks, if they were kept apart.
   const auto grammar = compile(

@@ -101,6 +101,23 @@ TEST(ReplyGrammar, loose_tools_with_unsupported_schemas_take_anything) {
   EXPECT_THROW(compile_reply(rules), Error);
 }
 
+TEST(ReplyGrammar, loose_schemas_are_followed_only_as_long_as_it_is_little_work) {
+  const std::string costly =
+      R"({"type":"array","items":{"type":"string","pattern":"^(a|b)*a(a|b){16}$"}})";
+  const auto allows_text_for_number = [&](int n_costly) {
+    std::string text = "{\"type\":\"object\",\"properties\":{";
+    for (int i = 0; i < n_costly; ++i) text += "\"p" + std::to_string(i) + "\":" + costly + ",";
+    const Json schema = Json::parse(text + R"("last":{"type":"integer"}}})", "schema");
+    ReplyRules rules;
+    rules.tools = {{"f", &schema, false, "tools[0]"}};
+    const auto grammar = compile_reply(rules);
+    EXPECT_TRUE(accepts(grammar, block(call("f", parameter("last", "false", "1")))));
+    return accepts(grammar, block(call("f", parameter("last", "true", "x"))));
+  };
+  EXPECT_FALSE(allows_text_for_number(1));
+  EXPECT_TRUE(allows_text_for_number(30));
+}
+
 TEST(ReplyGrammar, without_calls_no_markup_comes) {
   const auto grammar = compile_reply(rules_of(CallRule::kNone, false, ThinkingMode::kThinking));
   EXPECT_TRUE(accepts(grammar, "thoughts with <｜DSML｜</think>text with ｜DSML"));

@@ -41,11 +41,21 @@ struct ObjectShape {
   std::vector<Others> others;  // properties that are not declared, by their names
 };
 
+// Bounds of the work for schemas, of one or of several together.
+struct SchemaBudget {
+  AlternativesBudget alternatives;
+  AutomatonBudget automata;
+  bool is_spent() const { return alternatives.is_spent() || automata.is_spent(); }
+};
+
 class SchemaRules {
  public:
-  // `root` is what references refer to, and must outlive this.
-  SchemaRules(JsonRules& json, SchemaNode root, Undeclared undeclared)
-      : json_(json), resolver_(std::move(root)), undeclared_(undeclared) {}
+  // `root` is what references refer to; it and `budget` must outlive this.
+  SchemaRules(JsonRules& json, SchemaNode root, Undeclared undeclared, SchemaBudget& budget)
+      : json_(json),
+        resolver_(std::move(root), budget.alternatives),
+        undeclared_(undeclared),
+        budget_(budget.automata) {}
 
   // The rule of values that satisfy all schemas. It has no states before build().
   RuleId rule(const Conjunction& schemas, ValueForm form);
@@ -93,7 +103,7 @@ class SchemaRules {
   JsonRules& json_;
   SchemaResolver resolver_;
   Undeclared undeclared_;
-  AutomatonBudget budget_;
+  AutomatonBudget& budget_;
   std::map<std::string, CharDfa> regexes_;  // those compiled so far
   std::map<Key, RuleId> rules_;
   std::deque<Open> open_;
