@@ -9,7 +9,6 @@
 #include <cstring>
 #include <string_view>
 #include <system_error>
-#include <tuple>
 
 #include <fcntl.h>
 #include <fmt/core.h>
@@ -265,7 +264,28 @@ std::optional<PrefixSet::Prefix> DiskStore::find(std::span<const int32_t> tokens
   return queued ? queued : written;
 }
 
-// Forgets and removes a file that is not what it should be, and those that go on from it.
+// What is queued is not found any more, and not written.
+void DiskStore::withdraw(const Key& key) {
+  const auto queued = queued_.find(key);
+  if (queued == queued_.end()) return;
+  job_of(key).withdrawn = true;
+  remove_queued(queued->second);
+}
+
+DiskStore::Job& DiskStore::job_of(const Key& key) {
+  return *std::ranges::find_if(
+      queue_, [&](const Job& job) { return !job.withdrawn && key_of(job.header) == key; });
+}
+
+void DiskStore::remove_queued(DiskHeader header) {
+  queued_.erase(key_of(header));
+  if (header.kind == DiskFileKind::kCheckpoint) {
+    queued_checkpoints_.remove(header.salt, {header.end, header.hash});
+  }
+}
+
+// Forgets and removes a file that is not what it should be, and those that go on from it, in the
+// queue too.
 void DiskStore::refuse(const Key& key, const std::string& reason) {
   std::vector<Key> keys = {key};
   {
@@ -274,8 +294,15 @@ void DiskStore::refuse(const Key& key, const std::string& reason) {
       for (const auto& [other, file] : files_) {
         if (file.header.begin > 0 && parent_key(file.header) == keys[i]) keys.push_back(other);
       }
+      for (const auto& [other, header] : queued_) {
+        if (files_.contains(other)) continue;  // written just now
+        if (header.begin > 0 && parent_key(header) == keys[i]) keys.push_back(other);
+      }
     }
-    for (const Key& each : keys) forget(each);
+    for (const Key& each : keys) {
+      forget(each);
+      withdraw(each);
+    }
     stats_.n_refused += static_cast<int64_t>(keys.size());
   }
   for (const Key& each : keys) remove_file(path_of(each));
@@ -287,9 +314,7 @@ void DiskStore::refuse(const Key& key, const std::string& reason) {
 bool DiskStore::read_queued(const Key& key) {
   const std::lock_guard guard(mutex_);
   if (!queued_.contains(key)) return false;
-  const auto job =
-      std::ranges::find(queue_, key, [](const Job& queued) { return key_of(queued.header); });
-  buffer_ = job->bytes;
+  buffer_ = job_of(key).bytes;
   return true;
 }
 
@@ -415,14 +440,13 @@ void DiskStore::write_loop() {
     changed_.wait(guard, [&] { return stopping_ || !queue_.empty(); });
     if (queue_.empty()) return;
     const Job& job = queue_.front();  // others only push to the back
-    guard.unlock();
-    write(job);
-    guard.lock();
-    stats_.queued_bytes -= static_cast<int64_t>(job.bytes.size());
-    queued_.erase(key_of(job.header));
-    if (job.header.kind == DiskFileKind::kCheckpoint) {
-      queued_checkpoints_.remove(job.header.salt, {job.header.end, job.header.hash});
+    if (!job.withdrawn) {
+      guard.unlock();
+      write(job);
+      guard.lock();
     }
+    stats_.queued_bytes -= static_cast<int64_t>(job.bytes.size());
+    if (!job.withdrawn) remove_queued(job.header);
     queue_.pop_front();
     changed_.notify_all();
   }
@@ -445,8 +469,7 @@ void DiskStore::write(const Job& job) {
   }
   failing_ = false;
   const std::lock_guard guard(mutex_);
-  if (!is_linked(job.header)) {  // what it goes on from was found damaged meanwhile
-    ++stats_.n_dropped;
+  if (job.withdrawn) {
     remove_file(path_of(key_of(job.header)));
     return;
   }

@@ -100,6 +100,7 @@ class DiskStore {
   struct Job {
     DiskHeader header;
     std::vector<std::byte> bytes;
+    bool withdrawn = false;  // found to go on from a damaged file
   };
   // The right of one process to write to a folder.
   class FolderLock {
@@ -131,7 +132,9 @@ class DiskStore {
   const DiskHeader* known(const Key& key) const;
   void add_file(const File& file);
   void forget(const Key& key);
-  void forget_with_users(const Key& key);
+  void withdraw(const Key& key);
+  Job& job_of(const Key& key);  // of a key in queued_
+  void remove_queued(DiskHeader header);
   std::optional<Key> oldest_file(const Key& except) const;
 
   void refuse(const Key& key, const std::string& reason);
@@ -156,7 +159,7 @@ class DiskStore {
   std::map<Key, File> files_;
   PrefixSet checkpoints_;
   std::deque<Job> queue_;             // the first is being written
-  std::map<Key, DiskHeader> queued_;  // of queue_
+  std::map<Key, DiskHeader> queued_;  // of queue_, without what is withdrawn
   PrefixSet queued_checkpoints_;      // likewise
   uint64_t clock_ = 0;
   bool stopping_ = false;

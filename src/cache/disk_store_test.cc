@@ -19,6 +19,10 @@
 #include <string>
 #include <vector>
 
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 namespace dsv4 {
 namespace {
 
@@ -238,6 +242,33 @@ TEST_F(DiskStoreTest, damage_while_it_runs_costs_only_what_needs_the_file) {
   store(*disk, one);  // can be written anew
   disk->flush();
   EXPECT_EQ(restored(*disk, one), 100);
+}
+
+// The writer waits as long as nobody reads what it writes to.
+TEST_F(DiskStoreTest, damage_costs_what_is_queued_behind_it_too) {
+  const auto disk = open();
+  TestSequence one = sequence(1, 40);
+  store(*disk, one);
+  disk->flush();
+  one.feed(6);
+  const TokenHash hash = hash_tokens(layout_, 0, one.tokens());
+  const fs::path pipe = folder_ / (hash.hex() + ".checkpoint.part");
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  store(*disk, one);
+  EXPECT_EQ(restored(*disk, one), 46);
+  for (const fs::path& path : files()) {
+    if (path.extension() == ".segment") write(path, "damaged");
+  }
+  EXPECT_EQ(restored(*disk, one), 0);
+  EXPECT_FALSE(disk->find(sequence(1, 47).tokens(), 0, 0));  // not found again and again
+  store(*disk, one);                                         // behind the first attempt
+  EXPECT_EQ(restored(*disk, one), 46);
+  const int reader = ::open(pipe.c_str(), O_RDONLY | O_NONBLOCK);
+  disk->flush();
+  ::close(reader);
+  EXPECT_EQ(disk->stats().queued_bytes, 0);
+  EXPECT_EQ(restored(*disk, one), 46);
+  EXPECT_EQ(restored(*disk, sequence(1, 40)), 0);
 }
 
 TEST_F(DiskStoreTest, files_of_others_are_left_alone) {
