@@ -15,8 +15,9 @@ constexpr int64_t kDiskGainTokens = 64;
 // States at strides go to disk this far from each other: ends of messages are there anyway.
 constexpr int64_t kDiskStrideTokens = 8192;
 
-// What is freed at once for the budget, so that not every state that is stored costs a search.
-constexpr int64_t kBudgetSlack = 32;
+// At least this part of what is there is freed at once, so that not every state that is stored
+// costs a search.
+constexpr int64_t kSlackPart = 32;
 
 // How much sooner an entry is given up than the last one of its path that was used as long ago.
 uint64_t haste(const PrefixTree::Candidate& candidate) {
@@ -175,8 +176,9 @@ void PrefixCache::evict(PrefixTree::Entry& entry) {
 }
 
 // Gives up strides that are closer than they need to be, then what was not used for longest.
-void PrefixCache::evict_to(int64_t target_bytes) {
-  if (used_bytes() <= target_bytes) return;
+void PrefixCache::evict_to(int64_t limit_bytes) {
+  if (used_bytes() <= limit_bytes) return;
+  const int64_t target_bytes = std::min(limit_bytes, used_bytes() - used_bytes() / kSlackPart);
   std::vector<PrefixTree::Candidate> candidates = tree_.candidates(kStrideTokens);
   std::ranges::sort(candidates, {}, [&](const PrefixTree::Candidate& candidate) {
     const uint64_t last_use = candidate.entry->last_use;
@@ -192,10 +194,7 @@ void PrefixCache::evict_to(int64_t target_bytes) {
   }
 }
 
-void PrefixCache::keep_budget() {
-  if (used_bytes() <= options_.budget_bytes) return;
-  evict_to(options_.budget_bytes - options_.budget_bytes / kBudgetSlack);
-}
+void PrefixCache::keep_budget() { evict_to(options_.budget_bytes); }
 
 int64_t PrefixCache::release(int64_t bytes) {
   const int64_t before = used_bytes();

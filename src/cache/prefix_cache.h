@@ -84,8 +84,8 @@ class PrefixCache {
   void store(std::span<const int32_t> tokens, uint64_t salt, const SequenceState& state,
              CheckpointKind kind);
 
-  // Evicts until at least `bytes` are freed or nothing is left; returns how many were. Freed pages
-  // go to the pool.
+  // Evicts until at least `bytes` are freed or nothing is left; returns how many were, which is
+  // more where that saves the next calls. Freed pages go to the pool.
   int64_t release(int64_t bytes);
   // Evicts until the budget is kept, as store() does. To be called when sequences have ended: what
   // they alone held besides the cache counts from then on.
@@ -113,7 +113,7 @@ class PrefixCache {
               CheckpointKind kind);
   void save(std::span<const int32_t> tokens, const PrefixTree::Entry& entry);
   void evict(PrefixTree::Entry& entry);
-  void evict_to(int64_t target_bytes);
+  void evict_to(int64_t limit_bytes);
 
   StateLayout layout_;
   std::shared_ptr<PagePool> pool_;  // before tree_, whose pages it outlives

@@ -181,6 +181,20 @@ TEST_P(PrefixCacheTest, evicts_what_was_not_used_for_longest_and_remembers_that)
   EXPECT_EQ(cache.stats().index_bytes, 0);
 }
 
+// Who is short of memory asks at every step, for little; each search costs as much as for a lot.
+TEST_P(PrefixCacheTest, a_release_frees_enough_for_some_time) {
+  PrefixCache cache = make();
+  for (uint64_t i = 0; i < 100; ++i) {
+    TestSequence live = sequence(10 + i);
+    live.feed(20);
+    store(cache, live);
+  }
+  const int64_t used = cache.used_bytes();
+  EXPECT_GE(cache.release(1), used / 32);
+  EXPECT_GE(cache.stats().n_evicted, 3);
+  EXPECT_LE(cache.stats().n_evicted, 5);
+}
+
 TEST_P(PrefixCacheTest, counts_the_pages_that_it_alone_holds) {
   PrefixCache cache = make();
   auto live = std::make_optional(sequence(1));
