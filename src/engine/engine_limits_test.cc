@@ -169,6 +169,20 @@ TEST_F(EngineLimits, a_constraint_that_fails_ends_its_own_request_only) {
   EXPECT_EQ(engine.stats().n_running + engine.stats().n_waiting, 0);
 }
 
+TEST_F(EngineLimits, choices_that_wait_share_the_prompt) {
+  auto asked = std::make_shared<const Request>(request(2, 100, 5));
+  const auto stream = std::make_shared<EventStream>(nullptr);
+  Sequence one(asked, stream, 0, tokenizer_, 1200);
+  const Sequence other(asked, stream, 1, tokenizer_, 1200);
+  EXPECT_EQ(&one.tokens(), &asked->prompt);
+  EXPECT_EQ(&other.tokens(), &asked->prompt);
+  SamplingScratch scratch;
+  const std::vector<float> logits(static_cast<size_t>(model_.config().vocab_size));
+  one.extend(logits, scratch);
+  EXPECT_EQ(one.n_tokens(), 101);
+  EXPECT_EQ(other.n_tokens(), 100);
+}
+
 TEST_F(EngineLimits, an_answer_follows_closed_reasoning_where_a_constraint_lets_it_end_too) {
   Engine engine(model_, tokenizer_, options());
   Request thinking = request(4, 60, 40);
