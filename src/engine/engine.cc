@@ -556,7 +556,6 @@ void Engine::finish(SequenceId id) {
   Live& live = *live_.at(id);
   if (live.state != nullptr) keep(live, CheckpointKind::kEnd);
   release_state(live);
-  cache_.keep_budget();
   release_followers(live);
   release_behind(live);
   scheduler_.remove(id);
