@@ -130,7 +130,8 @@ void PrefixCache::store(std::span<const int32_t> tokens, uint64_t salt, const Se
   CHECK(n <= static_cast<int64_t>(tokens.size()), n, tokens.size());
   if (n == 0) return;
   tokens = tokens.first(static_cast<size_t>(n));
-  if (PrefixTree::Entry* there = tree_.find(tokens, salt)) {
+  const PrefixTree::Match match = tree_.match(tokens, salt, n);
+  if (PrefixTree::Entry* there = match.entry; there && there->checkpoint.n_tokens() == n) {
     there->last_use = ++clock_;
     if (there->kind >= kind) return;
     there->kind = kind;
@@ -139,19 +140,17 @@ void PrefixCache::store(std::span<const int32_t> tokens, uint64_t salt, const Se
   }
   StateCheckpoint checkpoint = state.checkpoint();
   // Where the same tokens were computed twice, one of the copies goes with its sequence.
-  const PrefixTree::Match match = tree_.match(tokens, salt, n);
   if (match.nearest != nullptr) checkpoint.share_pages(match.nearest->checkpoint, match.n_common);
   ++stats_.n_stored;
-  insert(tokens, salt, std::move(checkpoint), kind);
-  save(tokens, *tree_.find(tokens, salt));
+  save(tokens, insert(tokens, salt, std::move(checkpoint), kind));
   keep_budget();
 }
 
-void PrefixCache::insert(std::span<const int32_t> tokens, uint64_t salt, StateCheckpoint checkpoint,
-                         CheckpointKind kind) {
+const PrefixTree::Entry& PrefixCache::insert(std::span<const int32_t> tokens, uint64_t salt,
+                                             StateCheckpoint checkpoint, CheckpointKind kind) {
   const TokenHash hash = hash_tokens(layout_, salt, tokens);
   evicted_.remove(salt, {checkpoint.n_tokens(), hash});
-  tree_.insert(tokens, {std::move(checkpoint), kind, ++clock_, salt, hash});
+  return tree_.insert(tokens, {std::move(checkpoint), kind, ++clock_, salt, hash});
 }
 
 void PrefixCache::save(std::span<const int32_t> tokens, const PrefixTree::Entry& entry) {

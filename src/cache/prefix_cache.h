@@ -109,8 +109,8 @@ class PrefixCache {
   PrefixMiss reason(const Found& found, std::span<const int32_t> tokens, uint64_t salt) const;
   bool restore_from_disk(const Found& found, std::span<const int32_t> tokens, uint64_t salt,
                          SequenceState& state);
-  void insert(std::span<const int32_t> tokens, uint64_t salt, StateCheckpoint checkpoint,
-              CheckpointKind kind);
+  const PrefixTree::Entry& insert(std::span<const int32_t> tokens, uint64_t salt,
+                                  StateCheckpoint checkpoint, CheckpointKind kind);
   void save(std::span<const int32_t> tokens, const PrefixTree::Entry& entry);
   void evict(PrefixTree::Entry& entry);
   void evict_to(int64_t limit_bytes);

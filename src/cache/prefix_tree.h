@@ -52,8 +52,6 @@ class PrefixTree {
   ~PrefixTree();
 
   Match match(std::span<const int32_t> tokens, uint64_t salt, int64_t limit) const;
-  // The entry at exactly these tokens, or null.
-  Entry* find(std::span<const int32_t> tokens, uint64_t salt) const;
   // Adds one where there is none yet. `tokens` are those of the checkpoint.
   Entry& insert(std::span<const int32_t> tokens, Entry entry);
   // Forgets the entry and the tokens that only it needed.
