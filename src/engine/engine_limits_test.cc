@@ -188,7 +188,7 @@ TEST_F(EngineLimits, an_answer_follows_closed_reasoning_where_a_constraint_lets_
   Request thinking = request(4, 60, 40);
   thinking.stop_ids = {3};
   thinking.sampling.logit_bias[3] = 1000;
-  thinking.thinking = {.tokens = 10, .end_id = 7, .closing = {7}};
+  thinking.thinking = {.tokens = 10, .closing = {7}};
   thinking.constraint = std::make_shared<Scripted>(Scripted::Fault::kNone);
   const Outcome answer = read(*engine.submit(thinking).stream)[0];
   ASSERT_EQ(answer.ids.size(), 3u) << answer;
@@ -204,11 +204,11 @@ TEST_F(EngineLimits, refuses_ids_of_the_request_that_the_model_does_not_have) {
     asked.stop_ids = {1, id};
     EXPECT_THROW(engine.submit(asked), Error) << id;
     asked.stop_ids = {};
-    asked.thinking = {.tokens = 1, .end_id = id, .closing = {id}};
+    asked.thinking = {.tokens = 1, .closing = {id}};
     EXPECT_THROW(engine.submit(asked), Error) << id;
   }
   Request never_closed = request(2, 10, 2);
-  never_closed.thinking = {.tokens = 1, .end_id = 7};
+  never_closed.thinking = {.tokens = 1};
   EXPECT_THROW(engine.submit(never_closed), Error);
 }
 

@@ -96,7 +96,7 @@ void Sequence::add(SampledToken token) {
   must_answer_ = false;
   if (thinking_ == Thinking::kOpen) {
     ++n_thinking_;
-    if (id == request_->thinking->end_id) thinking_ = Thinking::kClosed;
+    if (id == request_->thinking->closing.back()) thinking_ = Thinking::kClosed;
   }
   const bool stops = is_stop_id(id);
   StreamEvent event{.choice = choice_, .token = std::move(token)};
