@@ -1,6 +1,6 @@
 #include "cache/prefix_cache.h"
 
-#include "cache/sequence_testing.h"
+#include "cache/sequence_rows_testing.h"
 
 #include <gtest/gtest.h>
 
@@ -54,20 +54,14 @@ class PrefixCacheTest : public testing::TestWithParam<KvStorage> {
     TestSequence history = sequence.fork();
     history.cut(state.n_tokens());
     history.replace_state(std::move(state));
-    history.visit_needed(history.n_tokens(), [&](std::span<const std::byte> row, size_t layer,
-                                                 uint64_t kind, int64_t position) {
-      for (size_t i = 0; i < row.size(); ++i) {
-        EXPECT_EQ(row[i], history.expected(layer, kind, position, i));
-      }
-    });
+    expect_rows(history);
     return lookup;
   }
 
   StateLayout layout_;
   std::shared_ptr<PagePool> pool_ = std::make_shared<PagePool>();
 };
-INSTANTIATE_TEST_SUITE_P(Storage, PrefixCacheTest,
-                         testing::Values(KvStorage::kF32, KvStorage::kBf16, KvStorage::kNative));
+INSTANTIATE_TEST_SUITE_P(Storage, PrefixCacheTest, testing::ValuesIn(kStorages));
 
 TEST_P(PrefixCacheTest, gives_back_the_longest_prefix_and_says_why_not_more) {
   PrefixCache cache = make();
