@@ -217,10 +217,7 @@ void DiskStore::add_file(const File& file) {
   if (!files_.emplace(key_of(header), file).second) return;
   stats_.used_bytes += file.n_bytes;
   if (header.begin > 0) ++files_.at(parent_key(header)).n_users;
-  if (header.kind == DiskFileKind::kSegment) {
-    ++stats_.n_segments;
-  } else {
-    ++stats_.n_checkpoints;
+  if (header.kind == DiskFileKind::kCheckpoint) {
     checkpoints_.add(header.salt, {header.end, header.hash});
   }
 }
@@ -236,10 +233,7 @@ void DiskStore::forget(const Key& key) {
       --parent->second.n_users;
     }
   }
-  if (header.kind == DiskFileKind::kSegment) {
-    --stats_.n_segments;
-  } else {
-    --stats_.n_checkpoints;
+  if (header.kind == DiskFileKind::kCheckpoint) {
     checkpoints_.remove(header.salt, {header.end, header.hash});
   }
 }
@@ -358,13 +352,11 @@ std::optional<DiskStore::Loaded> DiskStore::load(const PrefixSet::Prefix& prefix
   fs::last_write_time(path_of(key), fs::file_time_type::clock::now(), ignored);
   const DiskHeader whole = file.header;
   Loaded loaded{{layout_, pool_, whole.end, whole.oldest}, whole.checkpoint_kind};
-  int64_t n_bytes = 0;
   try {
     if (whole.salt != salt) throw Error(ErrorCode::kInvalidInput, "", "a file of another salt");
     while (true) {
       read(file, tokens);
       read_disk_rows(file.header, buffer_, loaded.checkpoint);
-      n_bytes += file.n_bytes;
       if (file.header.begin == 0) break;
       file = parent_of(file.header);
       key = key_of(file.header);
@@ -375,7 +367,6 @@ std::optional<DiskStore::Loaded> DiskStore::load(const PrefixSet::Prefix& prefix
   }
   const std::lock_guard guard(mutex_);
   ++stats_.n_loaded;
-  stats_.loaded_bytes += n_bytes;
   return loaded;
 }
 

@@ -40,14 +40,11 @@ struct DiskStoreOptions {
 };
 
 struct DiskStoreStats {
-  int64_t n_checkpoints = 0;
-  int64_t n_segments = 0;
   int64_t used_bytes = 0;
   int64_t queued_bytes = 0;
   int64_t n_written = 0;  // files
   int64_t written_bytes = 0;
-  int64_t n_loaded = 0;  // checkpoints
-  int64_t loaded_bytes = 0;
+  int64_t n_loaded = 0;   // checkpoints
   int64_t n_evicted = 0;  // files, for the budget
   int64_t n_dropped = 0;  // not written: the queue was full, or no room could be made
   int64_t n_failed = 0;   // writes that the system refused

@@ -99,7 +99,6 @@ PrefixLookup PrefixCache::restore(std::span<const int32_t> tokens, uint64_t salt
   if (!found.on_disk && found.match.entry != nullptr) {
     state.restore(found.match.entry->checkpoint);
     found.match.entry->last_use = ++clock_;
-    stats_.n_tokens_memory += found.lookup.n_tokens;
   }
   ++stats_.n_lookups;
   if (found.lookup.n_tokens > 0) ++stats_.n_hits;
@@ -141,7 +140,6 @@ void PrefixCache::store(std::span<const int32_t> tokens, uint64_t salt, const Se
   StateCheckpoint checkpoint = state.checkpoint();
   // Where the same tokens were computed twice, one of the copies goes with its sequence.
   if (match.nearest != nullptr) checkpoint.share_pages(match.nearest->checkpoint, match.n_common);
-  ++stats_.n_stored;
   save(tokens, insert(tokens, salt, std::move(checkpoint), kind));
   keep_budget();
 }
@@ -188,7 +186,6 @@ void PrefixCache::evict_to(int64_t limit_bytes) {
   });
   for (const PrefixTree::Candidate& candidate : candidates) {
     if (used_bytes() <= target_bytes) return;
-    if (candidate.redundant) ++stats_.n_thinned;
     evict(*candidate.entry);
   }
 }
@@ -209,7 +206,6 @@ PrefixCacheStats PrefixCache::stats() const {
   PrefixCacheStats stats = stats_;
   stats.n_entries = tree_.n_entries();
   stats.used_bytes = used_bytes();
-  stats.index_bytes = tree_.n_tokens() * static_cast<int64_t>(sizeof(int32_t));
   return stats;
 }
 

@@ -49,15 +49,11 @@ struct PrefixCacheOptions {
 
 struct PrefixCacheStats {
   int64_t n_entries = 0;
-  int64_t used_bytes = 0;       // of the budget
-  int64_t index_bytes = 0;      // tokens of the index, about; not of the budget
-  int64_t n_lookups = 0;        // calls of restore()
-  int64_t n_hits = 0;           // of these: with at least one token
-  int64_t n_stored = 0;         // checkpoints taken
-  int64_t n_evicted = 0;        // for the budget or release()
-  int64_t n_thinned = 0;        // of n_evicted: strides that others are close enough to
-  int64_t n_tokens_memory = 0;  // reused, ever
-  int64_t n_tokens_disk = 0;
+  int64_t used_bytes = 0;                             // of the budget
+  int64_t n_lookups = 0;                              // calls of restore()
+  int64_t n_hits = 0;                                 // of these: with at least one token
+  int64_t n_evicted = 0;                              // for the budget or release()
+  int64_t n_tokens_disk = 0;                          // reused from files, ever
   std::array<int64_t, kPrefixMissKinds> misses = {};  // lookups by reason
 };
 

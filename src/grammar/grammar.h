@@ -58,7 +58,6 @@ class Grammar {
   const State& state(StateId id) const { return states_[id]; }
   StateId start_of(RuleId rule) const { return starts_[rule]; }
   RuleId start_rule() const { return start_rule_; }
-  size_t n_states() const { return states_.size(); }
 
   // Calls may be nested this deep: less than JSON that is read (kMaxJsonDepth).
   static constexpr uint32_t kMaxHeight = 100;
@@ -102,7 +101,6 @@ class GrammarBuilder {
   StateId add_text(StateId from, std::string_view text);
   void add_text(StateId from, std::string_view text, StateId to);
 
-  const std::string& where() const { return where_; }
   size_t n_states() const { return states_.size(); }
 
   // The finished grammar, without whatever cannot come to an end. Throws Error(kInvalidInput) when
