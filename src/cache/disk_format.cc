@@ -100,7 +100,7 @@ void write_header(const DiskHeader& header, std::byte* out) {
   raw.kind = static_cast<uint32_t>(header.kind);
   raw.fingerprint = header.fingerprint;
   raw.storage = header.storage;
-  raw.checkpoint_kind = header.checkpoint_kind;
+  raw.checkpoint_kind = static_cast<uint32_t>(header.checkpoint_kind);
   raw.salt = header.salt;
   raw.begin = header.begin;
   raw.end = header.end;
@@ -120,7 +120,9 @@ bool is_possible(const RawHeader& raw) {
       raw.oldest > raw.end || raw.reserved != 0) {
     return false;
   }
-  if (raw.kind == static_cast<uint32_t>(DiskFileKind::kCheckpoint)) return raw.checkpoint_kind <= 2;
+  if (raw.kind == static_cast<uint32_t>(DiskFileKind::kCheckpoint)) {
+    return raw.checkpoint_kind <= static_cast<uint32_t>(CheckpointKind::kEnd);
+  }
   return raw.begin < raw.end && raw.oldest == raw.end && raw.checkpoint_kind == 0;
 }
 
@@ -205,7 +207,7 @@ DiskHeader decode_disk_header(const StateLayout& layout, std::span<const std::by
                        raw.end, raw.end - raw.oldest, layout.max_tokens, layout.rollback_tokens));
   }
   return {static_cast<DiskFileKind>(raw.kind),
-          raw.checkpoint_kind,
+          static_cast<CheckpointKind>(raw.checkpoint_kind),
           raw.fingerprint,
           raw.storage,
           raw.salt,

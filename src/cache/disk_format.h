@@ -22,7 +22,7 @@ enum class DiskFileKind : uint32_t {
 // Decoded.
 struct DiskHeader {
   DiskFileKind kind = DiskFileKind::kSegment;
-  uint32_t checkpoint_kind = 0;  // CheckpointKind; 0 for a segment
+  CheckpointKind checkpoint_kind = CheckpointKind::kStride;  // that too for a segment
   uint64_t fingerprint = 0;
   uint32_t storage = 0;
   uint64_t salt = 0;

@@ -371,7 +371,7 @@ std::optional<DiskStore::Loaded> DiskStore::load(const PrefixSet::Prefix& prefix
 }
 
 void DiskStore::store(std::span<const int32_t> tokens, uint64_t salt,
-                      const StateCheckpoint& checkpoint, uint32_t kind, What what) {
+                      const StateCheckpoint& checkpoint, CheckpointKind kind, What what) {
   const int64_t n = checkpoint.n_tokens();
   const int64_t step = options_.segment_tokens;
   std::vector<int64_t> lengths;
@@ -386,7 +386,7 @@ void DiskStore::store(std::span<const int32_t> tokens, uint64_t salt,
     const bool is_whole = i + 1 == lengths.size();
     if (is_whole && what == What::kSegments) return;
     header.kind = is_whole ? DiskFileKind::kCheckpoint : DiskFileKind::kSegment;
-    header.checkpoint_kind = is_whole ? kind : 0;
+    header.checkpoint_kind = is_whole ? kind : CheckpointKind::kStride;
     header.end = lengths[i];
     header.oldest = is_whole ? checkpoint.oldest() : header.end;
     header.hash = hashes[i];

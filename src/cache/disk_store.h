@@ -67,7 +67,7 @@ class DiskStore {
 
   struct Loaded {
     StateCheckpoint checkpoint;
-    uint32_t kind = 0;  // as it was stored
+    CheckpointKind kind = CheckpointKind::kStride;
   };
   // Reads what find() has found. Nothing where a file is damaged, or is not that of these tokens;
   // it is forgotten then. Throws as PagePool::acquire does.
@@ -75,11 +75,10 @@ class DiskStore {
                              uint64_t salt);
 
   // Queues what is not there yet: full segments of the checkpoint's tokens and, where it is wanted
-  // `whole`, the checkpoint itself with a number that says of what kind it is. Never waits for the
-  // disk.
+  // whole, the checkpoint itself. Never waits for the disk.
   enum class What { kSegments, kWhole };
   void store(std::span<const int32_t> tokens, uint64_t salt, const StateCheckpoint& checkpoint,
-             uint32_t kind, What what);
+             CheckpointKind kind, What what);
 
   // Waits until the queue is empty.
   void flush();

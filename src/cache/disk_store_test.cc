@@ -55,7 +55,8 @@ class DiskStoreTest : public testing::Test {
     return sequence;
   }
   static void store(DiskStore& disk, TestSequence& sequence, uint64_t salt = 0) {
-    disk.store(sequence.tokens(), salt, sequence.state().checkpoint(), 2, DiskStore::What::kWhole);
+    disk.store(sequence.tokens(), salt, sequence.state().checkpoint(), CheckpointKind::kEnd,
+               DiskStore::What::kWhole);
   }
   // Tokens of the longest prefix that comes back, whose bits must be those of the history.
   int64_t restored(DiskStore& disk, const TestSequence& sequence, uint64_t salt = 0) const {

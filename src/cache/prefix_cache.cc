@@ -117,8 +117,7 @@ bool PrefixCache::restore_from_disk(const Found& found, std::span<const int32_t>
   }
   state.restore(loaded->checkpoint);
   stats_.n_tokens_disk += n;
-  insert(tokens.first(static_cast<size_t>(n)), salt, std::move(loaded->checkpoint),
-         static_cast<CheckpointKind>(loaded->kind));
+  insert(tokens.first(static_cast<size_t>(n)), salt, std::move(loaded->checkpoint), loaded->kind);
   keep_budget();
   return true;
 }
@@ -155,7 +154,7 @@ void PrefixCache::save(std::span<const int32_t> tokens, const PrefixTree::Entry&
   if (disk_ == nullptr) return;
   const bool whole =
       entry.kind != CheckpointKind::kStride || entry.checkpoint.n_tokens() % kDiskStrideTokens == 0;
-  disk_->store(tokens, entry.salt, entry.checkpoint, static_cast<uint32_t>(entry.kind),
+  disk_->store(tokens, entry.salt, entry.checkpoint, entry.kind,
                whole ? DiskStore::What::kWhole : DiskStore::What::kSegments);
 }
 

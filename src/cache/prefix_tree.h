@@ -13,13 +13,6 @@
 
 namespace dsv4 {
 
-// Where a state was kept: what is likely to be asked for again is kept longer.
-enum class CheckpointKind : uint32_t {
-  kStride = 0,    // at a multiple of some number of tokens
-  kBoundary = 1,  // at the end of a message
-  kEnd = 2,       // at the end of a finished reply
-};
-
 // Used by one thread at a time.
 class PrefixTree {
  public:
