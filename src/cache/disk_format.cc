@@ -68,11 +68,9 @@ template <typename CheckpointType>
 void visit_entries(const DiskHeader& header, CheckpointType& checkpoint, const auto& visit) {
   for (int64_t t = 0; t < checkpoint.n_tables(); ++t) {
     const int64_t ratio = checkpoint.ratio(t);
-    for (int64_t i = header.begin / ratio; i < header.end / ratio;) {
-      const int64_t run = std::min(header.end / ratio - i, kEntriesPerPage - i % kEntriesPerPage);
-      visit(checkpoint.entry(t, i), static_cast<size_t>(run * checkpoint.row_bytes(t)));
-      i += run;
-    }
+    for_page_runs(header.begin / ratio, header.end / ratio, [&](int64_t i, int64_t n) {
+      visit(checkpoint.entry(t, i), static_cast<size_t>(n * checkpoint.row_bytes(t)));
+    });
   }
 }
 
