@@ -56,6 +56,10 @@ std::vector<std::byte> encode_disk_file(const StateLayout& layout, DiskHeader& h
 DiskHeader decode_disk_header(const StateLayout& layout, std::span<const std::byte> bytes,
                               const std::string& where);
 
+// Checks that the whole file has `n_bytes`.
+void check_disk_length(const StateLayout& layout, const DiskHeader& header, int64_t n_bytes,
+                       const std::string& where);
+
 // Checks a whole file: its length, every checksum, and that its tokens are the first of `tokens`.
 DiskHeader check_disk_file(const StateLayout& layout, std::span<const std::byte> bytes,
                            std::span<const int32_t> tokens, const std::string& where);

@@ -142,11 +142,7 @@ std::optional<DiskStore::File> DiskStore::scan_file(const fs::path& path) {
     std::vector<std::byte> bytes(static_cast<size_t>(std::min(n_bytes, kDiskHeaderBytes)));
     FileReader(path).read(0, bytes);
     const DiskHeader header = decode_disk_header(layout_, bytes, path.string());
-    if (n_bytes != disk_file_bytes(layout_, header)) {
-      throw Error(ErrorCode::kInvalidInput, path.string(),
-                  fmt::format("the file of tokens {} to {} has {} bytes, found {}", header.begin,
-                              header.end, disk_file_bytes(layout_, header), n_bytes));
-    }
+    check_disk_length(layout_, header, n_bytes, path.string());
     if (path.filename() != path_of(key_of(header)).filename()) {
       throw Error(ErrorCode::kInvalidInput, path.string(), "the name is not that of the tokens");
     }
