@@ -70,6 +70,10 @@ bool is_true(const Json* json) {
   return json != nullptr && json->kind() == Json::Kind::kBool && json->as_bool("");
 }
 
+bool is_false(const Json* json) {
+  return json != nullptr && json->kind() == Json::Kind::kBool && !json->as_bool("");
+}
+
 void check_array(const SchemaNode& node, std::string_view key) {
   const auto list = child(node, key);
   if (!list) return;
@@ -98,9 +102,7 @@ size_t n_items(const SchemaNode& node, std::string_view key) {
 
 // Whether `a` requires a property that `b` does not have.
 bool lacks_place(const SchemaNode& a, const SchemaNode& b) {
-  const Json* additional = b.json->find("additionalProperties");
-  const bool is_closed =
-      additional != nullptr && additional->kind() == Json::Kind::kBool && !additional->as_bool("");
+  const bool is_closed = is_false(b.json->find("additionalProperties"));
   const auto required = child(a, "required");
   if (!is_closed || !required || b.json->find("patternProperties") != nullptr) return false;
   for (const std::string_view key : {"allOf", "anyOf", "oneOf", "$ref"}) {
@@ -199,6 +201,10 @@ bool requires_property(const SchemaNode& node, std::string_view name) {
   return std::ranges::any_of(required->json->as_array(required->path), [&](const Json& item) {
     return item.as_string(required->path) == name;
   });
+}
+
+bool is_impossible(const Conjunction& schemas) {
+  return std::ranges::any_of(schemas, [](const SchemaNode& node) { return is_false(node.json); });
 }
 
 void check_keywords(const SchemaNode& node) {

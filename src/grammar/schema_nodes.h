@@ -45,6 +45,8 @@ SchemaNode element(const SchemaNode& node, size_t i);
 // The values that "enum" and "const" leave; nothing without them.
 std::optional<std::vector<const Json*>> listed_values(const SchemaNode& node);
 bool requires_property(const SchemaNode& node, std::string_view name);
+// Whether a schema is `false`, so that no value satisfies all.
+bool is_impossible(const Conjunction& schemas);
 
 // Refuses keywords that are not enforced and values of the wrong type. Throws Error(kUnsupported)
 // or Error(kInvalidInput) with the path.

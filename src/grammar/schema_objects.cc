@@ -28,12 +28,6 @@ Error too_many_patterns(const std::string& path) {
           fmt::format("more than {} patternProperties", SchemaRules::kMaxPatterns)};
 }
 
-bool is_impossible(const Conjunction& schemas) {
-  return std::ranges::any_of(schemas, [](const SchemaNode& node) {
-    return node.json->kind() == Json::Kind::kBool && !node.json->as_bool("");
-  });
-}
-
 // What one schema says about properties, to be looked up by name.
 struct Members {
   std::unordered_map<std::string_view, SchemaNode> properties;

@@ -47,10 +47,6 @@ std::optional<SchemaNode> rest_of(const SchemaNode& node) {
   return items && items->json->is_array() ? child(node, "additionalItems") : items;
 }
 
-bool is_false(const SchemaNode& node) {
-  return node.json->kind() == Json::Kind::kBool && !node.json->as_bool("");
-}
-
 }  // namespace
 
 RuleId SchemaRules::rule(const Conjunction& schemas, ValueForm form) {
@@ -323,7 +319,7 @@ void SchemaRules::add_array(const Conjunction& schemas, GrammarBuilder::Rule rul
   std::vector<RuleId> first;
   for (size_t i = 0; i < std::min<size_t>(n_first, size.max); ++i) {
     const Conjunction item = item_at(i);
-    if (std::ranges::any_of(item, is_false)) {
+    if (is_impossible(item)) {
       size.max = static_cast<uint32_t>(i);
       break;
     }
@@ -332,7 +328,7 @@ void SchemaRules::add_array(const Conjunction& schemas, GrammarBuilder::Rule rul
   std::optional<RuleId> rest;
   if (size.max > first.size()) {
     const Conjunction item = item_at(n_first);
-    if (!std::ranges::any_of(item, is_false)) rest = this->rule(item, ValueForm::kJson);
+    if (!is_impossible(item)) rest = this->rule(item, ValueForm::kJson);
   }
   if (size.min > size.max || (!rest && size.min > first.size())) return;
   json_.add_array(rule.start, first, rest, size.min, size.max, rule.end);
