@@ -5,8 +5,6 @@
 #include "base/output_file.h"
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <string_view>
 #include <system_error>
 
@@ -31,18 +29,13 @@ bool has_name_of_a_file(const fs::path& path) {
          stem.find_first_not_of("0123456789abcdef") == std::string::npos;
 }
 
-Error system_error(const fs::path& path, const char* action) {
-  return {ErrorCode::kIo, path.string(),
-          fmt::format("cannot {}: {}", action, std::strerror(errno))};
-}
-
 // A renamed file is there after a crash only when its folder has been synced too.
 void sync_folder(const fs::path& folder) {
   const int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) throw system_error(folder, "open");
+  if (fd < 0) throw io_error(folder, "open");
   const bool synced = ::fsync(fd) == 0;
   ::close(fd);
-  if (!synced) throw system_error(folder, "sync");
+  if (!synced) throw io_error(folder, "sync");
 }
 
 void remove_file(const fs::path& path) {
@@ -61,7 +54,7 @@ DiskStore::FolderLock::FolderLock(const fs::path& folder) {
   if (is_new) fs::permissions(folder, fs::perms::owner_all, error);  // it holds what people wrote
   const fs::path path = folder / "lock";
   fd_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-  if (fd_ < 0) throw system_error(path, "create");
+  if (fd_ < 0) throw io_error(path, "create");
   if (::flock(fd_, LOCK_EX | LOCK_NB) == 0) return;  // given back with the process, however it ends
   ::close(fd_);
   throw Error(ErrorCode::kIo, folder.string(),
