@@ -207,6 +207,11 @@ bool is_impossible(const Conjunction& schemas) {
   return std::ranges::any_of(schemas, [](const SchemaNode& node) { return is_false(node.json); });
 }
 
+size_t work_of_lists(const SchemaNode& node) {
+  constexpr size_t kPerWork = 8;
+  return (n_items(node, "enum") + n_items(node, "required")) / kPerWork;
+}
+
 void check_keywords(const SchemaNode& node) {
   for (const std::string_view key : kUnsupportedKeywords) {
     if (const auto found = child(node, key)) {
@@ -246,7 +251,9 @@ void SchemaResolver::spend_comparisons(size_t n_comparisons, const std::string& 
 }
 
 void SchemaResolver::check_once(const SchemaNode& node) {
-  if (checked_.insert(node.json).second) check_keywords(node);
+  if (!checked_.insert(node.json).second) return;
+  check_keywords(node);
+  budget_.spend(work_of_lists(node), node.path);
 }
 
 // Follows a JSON pointer inside the document.

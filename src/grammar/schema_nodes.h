@@ -48,6 +48,10 @@ bool requires_property(const SchemaNode& node, std::string_view name);
 // Whether a schema is `false`, so that no value satisfies all.
 bool is_impossible(const Conjunction& schemas);
 
+// For AlternativesBudget: to look once at all that "enum" and "required" list. The schema has
+// passed check_keywords.
+size_t work_of_lists(const SchemaNode& node);
+
 // Refuses keywords that are not enforced and values of the wrong type. Throws Error(kUnsupported)
 // or Error(kInvalidInput) with the path.
 void check_keywords(const SchemaNode& node);

@@ -88,14 +88,20 @@ std::vector<std::string> declared_names(const Conjunction& schemas) {
 ObjectShape SchemaRules::shape_of(const Conjunction& schemas) {
   std::vector<Members> all;
   for (const SchemaNode& node : schemas) all.push_back(members_of(node));
+  const std::vector<std::string> declared = declared_names(schemas);
+  for (const SchemaNode& node : schemas) {
+    budget_.alternatives.spend(declared.size(), node.path);
+  }
   ObjectShape shape;
-  for (const std::string& name : declared_names(schemas)) {
+  for (const std::string& name : declared) {
     ObjectShape::Property property{name, {}, false};
     for (const Members& members : all) {
       if (members.required.contains(name)) property.is_required = true;
       const size_t n_before = property.value.size();
-      const auto declared = members.properties.find(name);
-      if (declared != members.properties.end()) property.value.push_back(declared->second);
+      const auto known = members.properties.find(name);
+      if (known != members.properties.end()) {
+        property.value.push_back(known->second);
+      }
       for (const auto& [pattern, value] : members.patterns) {
         if (regex(pattern, value.path).matches(name)) property.value.push_back(value);
       }
@@ -149,10 +155,11 @@ void SchemaRules::add_others(const Conjunction& schemas, ObjectShape& shape) {
       const std::string& path = schemas.front().path;
       CharDfa dfa = CharDfa::any();
       if (!names.empty())
-        dfa = dfa.subtract(CharDfa::of_strings(names, budget_, path), budget_, path);
+        dfa = dfa.subtract(CharDfa::of_strings(names, budget_.automata, path), budget_.automata,
+                           path);
       for (size_t i = 0; i < patterns.size(); ++i) {
-        dfa = (matching >> i & 1) != 0 ? dfa.intersect(*patterns[i].dfa, budget_, path)
-                                       : dfa.subtract(*patterns[i].dfa, budget_, path);
+        dfa = (matching >> i & 1) != 0 ? dfa.intersect(*patterns[i].dfa, budget_.automata, path)
+                                       : dfa.subtract(*patterns[i].dfa, budget_.automata, path);
       }
       if (dfa.is_empty()) continue;
       others.names = std::move(dfa);

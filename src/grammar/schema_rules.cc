@@ -76,6 +76,7 @@ void SchemaRules::build() {
 KindSet SchemaRules::kinds_of_alternative(const Conjunction& schemas) {
   KindSet kinds = kAllKinds;
   for (const SchemaNode& node : schemas) {
+    budget_.alternatives.spend(work_of_lists(node), node.path);
     // Listed values say their kinds themselves.
     const bool is_listed = node.json->find("type") == nullptr && listed_values(node);
     if (!is_listed) kinds &= kinds_of(node);
@@ -139,6 +140,9 @@ void SchemaRules::add_listed(const Conjunction& schemas, const std::vector<const
     lists.emplace_back();
     for (const Json* value : *listed) lists.back().insert(value->print());
   }
+  const bool has_texts =
+      std::ranges::any_of(values, [](const Json* value) { return value->is_string(); });
+  const std::optional<CharDfa> pattern = has_texts ? pattern_of(schemas) : std::nullopt;
   for (const Json* value : values) {
     const auto has_value = [&](const auto& list) { return list.contains(value->print()); };
     if (!std::ranges::all_of(lists, has_value)) continue;
@@ -147,7 +151,7 @@ void SchemaRules::add_listed(const Conjunction& schemas, const std::vector<const
     if (kind == kFractionKind && std::trunc(value->as_double("")) == value->as_double("")) {
       kind = kIntegerKind;
     }
-    if ((kind & kinds) == 0 || !accepts(schemas, *value)) continue;
+    if ((kind & kinds) == 0 || !accepts(schemas, pattern, *value)) continue;
     if (form == ValueForm::kRawString) {
       json_.encoder().add_literal(rule.start, value->as_string(""), rule.end);
     } else {
@@ -156,8 +160,9 @@ void SchemaRules::add_listed(const Conjunction& schemas, const std::vector<const
   }
 }
 
-// Whether a listed value satisfies the keywords beside the list.
-bool SchemaRules::accepts(const Conjunction& schemas, const Json& value) {
+// Whether a listed value satisfies the keywords beside the list, and `pattern` of them.
+bool SchemaRules::accepts(const Conjunction& schemas, const std::optional<CharDfa>& pattern,
+                          const Json& value) {
   for (const SchemaNode& node : schemas) {
     const bool is_compound = value.is_array() || value.is_object();
     for (const std::string_view key : {"items", "prefixItems", "minItems", "maxItems", "properties",
@@ -172,7 +177,6 @@ bool SchemaRules::accepts(const Conjunction& schemas, const Json& value) {
     const Bounds length = bounds(schemas, "minLength", "maxLength");
     const size_t n = count_chars(text);
     if (n < length.min || n > length.max) return false;
-    const std::optional<CharDfa> pattern = pattern_of(schemas);
     return !pattern || pattern->matches(text);
   }
   return (kind_of(value) & kNumberKinds) == 0 || is_in_range(schemas, value);
@@ -242,7 +246,7 @@ SchemaRules::Bounds SchemaRules::bounds(const Conjunction& schemas, std::string_
 const CharDfa& SchemaRules::regex(const std::string& pattern, const std::string& path) {
   const auto found = regexes_.find(pattern);
   if (found != regexes_.end()) return found->second;
-  return regexes_.emplace(pattern, compile_regex(pattern, budget_, path)).first->second;
+  return regexes_.emplace(pattern, compile_regex(pattern, budget_.automata, path)).first->second;
 }
 
 // What pattern and format leave; nothing without them.
@@ -250,7 +254,7 @@ std::optional<CharDfa> SchemaRules::pattern_of(const Conjunction& schemas) {
   std::optional<CharDfa> all;
   const auto add = [&](const std::string& pattern, const std::string& path) {
     const CharDfa& dfa = regex(pattern, path);
-    all = all ? all->intersect(dfa, budget_, path) : dfa;
+    all = all ? all->intersect(dfa, budget_.automata, path) : dfa;
   };
   for (const SchemaNode& node : schemas) {
     if (const auto pattern = child(node, "pattern")) {
@@ -281,9 +285,9 @@ void SchemaRules::add_string(const Conjunction& schemas, TextForm form, GrammarB
   if (length.min > 0 || length.max != kUnbounded) {
     const uint64_t max =
         length.max == kUnbounded ? std::numeric_limits<uint64_t>::max() : length.max;
-    *pattern = pattern->intersect_length(length.min, max, budget_, path);
+    *pattern = pattern->intersect_length(length.min, max, budget_.automata, path);
   }
-  *pattern = pattern->intersect(CharDfa::without(forbidden_word(form)), budget_, path);
+  *pattern = pattern->intersect(CharDfa::without(forbidden_word(form)), budget_.automata, path);
   StateId from = rule.start;
   StateId to = rule.end;
   if (form == TextForm::kJson) {

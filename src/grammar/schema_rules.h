@@ -55,7 +55,7 @@ class SchemaRules {
       : json_(json),
         resolver_(std::move(root), budget.alternatives),
         undeclared_(undeclared),
-        budget_(budget.automata) {}
+        budget_(budget) {}
 
   // The rule of values that satisfy all schemas. It has no states before build().
   RuleId rule(const Conjunction& schemas, ValueForm form);
@@ -67,7 +67,7 @@ class SchemaRules {
   SchemaResolver& resolver() { return resolver_; }
   // The kinds of values that may satisfy all schemas, by their types and listed values.
   KindSet kinds(const Conjunction& schemas);
-  AutomatonBudget& budget() { return budget_; }
+  AutomatonBudget& budget() { return budget_.automata; }
 
   static constexpr size_t kMaxPatterns = 4;  // patternProperties of one object
 
@@ -83,11 +83,12 @@ class SchemaRules {
     uint32_t max = kUnbounded;
   };
 
-  static KindSet kinds_of_alternative(const Conjunction& schemas);
+  KindSet kinds_of_alternative(const Conjunction& schemas);
   void add_alternative(const Conjunction& schemas, ValueForm form, GrammarBuilder::Rule rule);
   void add_listed(const Conjunction& schemas, const std::vector<const Json*>& values, KindSet kinds,
                   ValueForm form, GrammarBuilder::Rule rule);
-  bool accepts(const Conjunction& schemas, const Json& value);
+  bool accepts(const Conjunction& schemas, const std::optional<CharDfa>& pattern,
+               const Json& value);
   void add_value(StateId from, const Json& value, StateId to);
   void add_number(const Conjunction& schemas, KindSet kinds, GrammarBuilder::Rule rule);
   void add_string(const Conjunction& schemas, TextForm form, GrammarBuilder::Rule rule);
@@ -103,7 +104,7 @@ class SchemaRules {
   JsonRules& json_;
   SchemaResolver resolver_;
   Undeclared undeclared_;
-  AutomatonBudget& budget_;
+  SchemaBudget& budget_;
   std::map<std::string, CharDfa> regexes_;  // those compiled so far
   std::map<Key, RuleId> rules_;
   std::deque<Open> open_;
