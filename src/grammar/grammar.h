@@ -51,8 +51,7 @@ class Grammar {
     bool is_counted = false;
     uint32_t min = 0;
     uint32_t max = kUnbounded;
-    uint32_t height = kUnbounded;   // stack that the end of the rule needs at least
-    uint32_t n_bytes = kUnbounded;  // about how many bytes the end of the rule needs at least
+    uint32_t height = kUnbounded;  // stack that the end of the rule needs at least
   };
 
   const State& state(StateId id) const { return states_[id]; }
@@ -64,6 +63,7 @@ class Grammar {
 
  private:
   friend class GrammarBuilder;
+  friend class EndDistance;  // of tests
   Grammar() = default;
 
   std::vector<State> states_;
