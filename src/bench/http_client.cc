@@ -109,7 +109,7 @@ void HttpClient::run_once(Clock::time_point until) {
   const std::chrono::duration<double, std::milli> wait = until - Clock::now();
   // Rounded up, so that nobody asks again and again within a millisecond; at most so long that
   // idle exchanges and Ctrl-C are noticed.
-  const int wait_ms = std::clamp(static_cast<int>(std::ceil(wait.count())), 0, 100);
+  const int wait_ms = static_cast<int>(std::clamp(std::ceil(wait.count()), 0.0, 100.0));
   std::array<epoll_event, 256> events{};
   const int n = ::epoll_wait(epoll_fd_, events.data(), static_cast<int>(events.size()), wait_ms);
   for (int i = 0; i < n; ++i) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -111,6 +112,13 @@ class Table {
 };
 
 }  // namespace
+
+std::string today() {
+  const std::time_t now = std::time(nullptr);
+  char text[16];
+  std::strftime(text, sizeof text, "%Y-%m-%d", std::gmtime(&now));
+  return text;
+}
 
 BenchJson to_json(const KernelRow& row) {
   const auto peak = row.int8 ? &Roofs::int8 : &Roofs::f32;

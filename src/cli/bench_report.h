@@ -15,6 +15,9 @@ namespace dsv4::cli {
 
 using BenchJson = nlohmann::ordered_json;
 
+// The day of a run, "2026-01-31".
+std::string today();
+
 BenchJson to_json(const KernelRow& row);
 BenchJson to_json(const ModelRow& row, const std::string& model);
 

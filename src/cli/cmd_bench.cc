@@ -9,7 +9,6 @@
 
 #include <CLI/CLI.hpp>
 
-#include <ctime>
 #include <fstream>
 #include <functional>
 #include <memory>
@@ -41,13 +40,6 @@ std::string processor_name() {
     if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
   }
   return "unknown";
-}
-
-std::string today() {
-  const std::time_t now = std::time(nullptr);
-  char text[16];
-  std::strftime(text, sizeof text, "%Y-%m-%d", std::gmtime(&now));
-  return text;
 }
 
 BenchJson roofs_row(const BenchArgs& args, const Roofs& roofs) {

@@ -2,6 +2,7 @@
 #include "base/error.h"
 #include "base/mapped_file.h"
 #include "base/output_file.h"
+#include "cli/bench_report.h"
 #include "cli/commands.h"
 #include "cli/conversation.h"
 #include "cli/progress.h"
@@ -9,7 +10,6 @@
 
 #include <CLI/CLI.hpp>
 
-#include <ctime>
 #include <memory>
 #include <span>
 #include <string>
@@ -38,13 +38,6 @@ struct ServeArgs {
   bool json = false;
   bool tools = false;
 };
-
-std::string today() {
-  const std::time_t now = std::time(nullptr);
-  char text[16];
-  std::strftime(text, sizeof text, "%Y-%m-%d", std::gmtime(&now));
-  return text;
-}
 
 std::string in_words(const ServeArgs& args) {
   const ServeLoad& load = args.load;
@@ -186,7 +179,7 @@ void add_load_options(CLI::App& command, ServeArgs& args) {
 void add_bench_serve(CLI::App& bench) {
   auto args = std::make_shared<ServeArgs>();
   CLI::App* command = bench.add_subcommand("serve", "A load on a running server of the OpenAI API");
-  command->add_option("--url", args->url, "The server, for example http://127.0.0.1:8080");
+  command->add_option("--url", args->url, "The server, for example http://127.0.0.1:8000");
   command->add_option("--model", args->load.model, "Its name there; default: the first listed");
   CLI::Option* key = command->add_option("--api-key", args->api_key, "Sent with each request");
   command->add_option("--api-key-file", args->api_key_file, "The same from a file")
@@ -224,8 +217,8 @@ void add_bench_serve(CLI::App& bench) {
       "the\n"
       "prompts of arrivals that are drawn. With neither --conversations nor --duration it takes\n"
       "60 s. Ctrl-C ends with a report. Exit codes: 0 all replies were whole, 3 some were not.\n\n"
-      "Example: dsv4 bench serve --url http://127.0.0.1:8080 --rate 4 --duration 60 --svg l.svg\n"
-      "         dsv4 bench serve --url http://127.0.0.1:8080 --concurrency 50 --conversations 50 "
+      "Example: dsv4 bench serve --url http://127.0.0.1:8000 --rate 4 --duration 60 --svg l.svg\n"
+      "         dsv4 bench serve --url http://127.0.0.1:8000 --concurrency 50 --conversations 50 "
       "\\\n"
       "           --turns 20 --tools --json > agents.jsonl");
   command->callback([args] {

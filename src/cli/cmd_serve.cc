@@ -1,6 +1,7 @@
 // `dsv4 serve`: the model behind HTTP, for many users at once.
 #include "base/error.h"
 #include "base/log.h"
+#include "base/output_file.h"
 #include "cli/commands.h"
 #include "cli/conversation.h"
 #include "server/http.h"
@@ -12,11 +13,12 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
-#include <fstream>
 #include <memory>
 #include <random>
+#include <span>
 
 #include <fmt/core.h>
 
@@ -85,6 +87,7 @@ ServiceOptions service_options_of(const ServeArgs& args, const ChatModel& chat) 
     if (path.filename().empty()) path = path.parent_path();
     options.api.models = {path.filename().string()};
   }
+  options.api.max_choices = std::min(options.api.max_choices, args.max_running);
   options.api.sampling = chat.sampling();
   options.api.effort = args.think.effort;
   options.api.vocab_size = static_cast<int32_t>(chat.model().config().vocab_size);
@@ -102,13 +105,10 @@ ServiceOptions service_options_of(const ServeArgs& args, const ChatModel& chat) 
 
 // Written whole or not at all: who waits for it never reads half a number.
 void write_port(const std::string& path, int port) {
-  const std::string unfinished = path + ".tmp";
-  std::ofstream file(unfinished);
-  file << port << '\n';
-  file.close();
-  if (!file || std::rename(unfinished.c_str(), path.c_str()) != 0) {
-    throw Error(ErrorCode::kIo, path, "cannot write the port");
-  }
+  const std::string line = fmt::format("{}\n", port);
+  OutputFile file(path);
+  file.write(std::as_bytes(std::span(line)));
+  file.finish();
 }
 
 // Waits for SIGINT or SIGTERM; SIGHUP reads the keys again and opens the log anew.
@@ -282,6 +282,9 @@ void add_serve(CLI::App& app) {
   command->add_flag("--quiet", args->quiet, "Log warnings and errors only");
   args->think.add_to(*command);
   args->sampling.add_to(*command);
+  for (const char* name : {"--parse-special", "--seed"}) {  // requests say these themselves
+    command->remove_option(command->get_option(name));
+  }
   command->footer(
       "OpenAI's chat, completions and responses, Anthropic's messages, and a chat page at /.\n"
       "SIGTERM and Ctrl-C let running requests end; SIGHUP reads the keys again.\n"

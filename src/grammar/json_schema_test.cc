@@ -175,6 +175,14 @@ TEST(JsonSchema, strings_have_no_broken_or_forbidden_text) {
   EXPECT_TRUE(accepts(grammar, "\"｜DSML|\""));
 }
 
+TEST(JsonSchema, host_names_are_no_longer_than_they_may_be) {
+  const auto hosts = compile(R"({"type": "string", "format": "hostname"})");
+  const std::string longest(62, 'a');
+  const std::string rest = "." + longest + "." + longest + "." + longest;
+  EXPECT_TRUE(accepts(hosts, "\"" + longest + rest + "\""));
+  EXPECT_FALSE(accepts(hosts, "\"" + longest + "a" + rest + "\""));
+}
+
 TEST(JsonSchema, white_space_is_bounded) {
   const auto grammar = compile_json_object();
   EXPECT_TRUE(accepts(grammar, "{ \"a\": [ 1,\n    2 ] }"));

@@ -57,15 +57,15 @@ constexpr std::string_view kIpv6 =
     R"(\d|[1-9]?\d)){3})|(?:(?:[0-9A-Fa-f]{1,4}:){0,5}[0-9A-Fa-f]{1,4})?::[0-9A-Fa-f])"
     R"({1,4}|(?:(?:[0-9A-Fa-f]{1,4}:){0,6}[0-9A-Fa-f]{1,4})?::)$)";
 
-// RFC 1123.
+// RFC 1123, with at most four labels of 62 bytes, which keeps the whole below its 253.
 constexpr std::string_view kHostname =
-    R"(^(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9)"
-    R"(-]{0,61}[A-Za-z0-9])?){0,3})$)";
+    R"(^(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,60}[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9)"
+    R"(-]{0,60}[A-Za-z0-9])?){0,3})$)";
 
 // An address without quotes and comments.
 constexpr std::string_view kEmail =
     R"(^(?:[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*@[A-Z)"
-    R"(a-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61})"
+    R"(a-z0-9](?:[A-Za-z0-9-]{0,60}[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,60})"
     R"([A-Za-z0-9])?){1,3})$)";
 
 // RFC 3986 without user names and addresses in brackets.
