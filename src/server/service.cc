@@ -354,8 +354,7 @@ Request Service::engine_request(const Call& call, const ApiRequest& asked, const
   if (const auto eos = tokenizer_.eos_id()) request.stop_ids = {*eos};
   const auto think_end = tokenizer_.id_of(kThinkEnd);
   if (asked.thinking_budget && prompt.mode == ThinkingMode::kThinking && think_end) {
-    request.thinking = {
-        .tokens = *asked.thinking_budget, .end_id = *think_end, .closing = {*think_end}};
+    request.thinking = {.tokens = *asked.thinking_budget, .closing = {*think_end}};
   }
   request.constraint = reply_constraint(asked, prompt.mode, trie_);
   if (options_.time_limit.count() > 0) request.deadline = call.arrived + options_.time_limit;

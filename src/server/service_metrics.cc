@@ -93,10 +93,10 @@ void register_engine(Metrics& metrics, const Engine& engine) {
                        [&engine, value = counter.value] { return value(engine.stats()); });
   }
   for (size_t i = 0; i < EngineStats().cache.misses.size(); ++i) {
-    metrics.counter_of("dsv4_prefix_cache_misses_total", "Why not more of a prompt was found",
-                       {{"reason", i == 0 ? "none" : Engine::miss_name(i)}}, [&engine, i] {
-                         return static_cast<double>(engine.stats().cache.misses[i]);
-                       });
+    metrics.counter_of(
+        "dsv4_prefix_cache_misses_total", "Why not more of a prompt was found",
+        {{"reason", i == 0 ? "none" : prefix_miss_name(static_cast<PrefixMiss>(i))}},
+        [&engine, i] { return static_cast<double>(engine.stats().cache.misses[i]); });
   }
 }
 
