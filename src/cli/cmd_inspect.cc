@@ -4,7 +4,7 @@
 #include "cli/commands.h"
 #include "cli/model_options.h"
 #include "cli/units.h"
-#include "eval/footprint.h"
+#include "plan/footprint.h"
 #include "model/names.h"
 #include "model/weights.h"
 
