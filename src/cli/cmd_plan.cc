@@ -1,0 +1,219 @@
+// `dsv4 plan`: whether a model runs on a machine, in how much memory, how fast, and why.
+#include "base/error.h"
+#include "cli/commands.h"
+#include "cli/model_options.h"
+#include "cli/plan_report.h"
+#include "model/param_count.h"
+#include "plan/machine.h"
+#include "plan/planner.h"
+
+#include <CLI/CLI.hpp>
+
+#include <algorithm>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <fmt/core.h>
+#include <nlohmann/json.hpp>
+
+namespace dsv4::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct PlanArgs {
+  std::vector<std::string> models;
+  std::vector<std::string> machines;
+  std::vector<std::string> formats;
+  Workload workload;
+  bool prompt_given = false;
+  bool reply_given = false;
+  bool context_given = false;
+  int64_t max_machines = 16;
+  double cluster_link_gb = 0;
+  double cluster_latency_us = 5;
+  bool json = false;
+  bool explain = false;
+  bool list = false;
+  std::string check;
+};
+
+// A model that is asked about: its weights where there are files, else its geometry alone.
+struct Asked {
+  std::string name;
+  std::optional<SourceModel> source;
+  ModelConfig config;
+};
+
+bool is_preset(const std::string& name) {
+  return name == "flash" || name == "pro" || name == "745b" || name == "tiny";
+}
+
+Asked find_model(const std::string& name) {
+  Asked asked{.name = name};
+  std::error_code ignored;
+  if (!fs::exists(name, ignored) && (is_preset(name) || name.find('/') == std::string::npos)) {
+    asked.config = preset_config(name);
+    return asked;
+  }
+  asked.config = load_config(name);
+  if (fs::path(name).extension() == ".json") return asked;
+  asked.source.emplace(name);
+  return asked;
+}
+
+std::string title_of(const Asked& model) {
+  const ParamCount count = count_params(model.config);
+  return fmt::format("{}: {:.4g} B parameters, {:.3g} B active for a token", model.name,
+                     static_cast<double>(count.main_model()) * 1e-9,
+                     static_cast<double>(count.activated) * 1e-9);
+}
+
+std::vector<Machine> find_machine(const std::string& name) {
+  std::error_code ignored;
+  if (name.ends_with(".json") || fs::exists(name, ignored)) return load_machines(name);
+  return {catalogue_machine(name)};
+}
+
+// Defaults that fit a model of a short context.
+Workload workload_for(const PlanArgs& args, const ModelConfig& config) {
+  Workload w = args.workload;
+  const int64_t most = config.max_position_embeddings;
+  if (!args.context_given && most > 0) {
+    const int64_t needed = w.prompt_tokens + w.reply_tokens;
+    const bool both_given = args.prompt_given && args.reply_given;
+    w.context = std::min(std::max(w.context, both_given ? needed : 0), most);
+  }
+  if (!args.reply_given) w.reply_tokens = std::clamp<int64_t>(w.context / 4, 1, w.reply_tokens);
+  if (!args.prompt_given) {
+    w.prompt_tokens = std::clamp<int64_t>(w.context - w.reply_tokens, 1, w.prompt_tokens);
+  }
+  return w;
+}
+
+std::vector<WeightTable> tables_of(const Asked& model, const std::vector<std::string>& formats) {
+  std::vector<WeightTable> tables;
+  if (model.source && formats.empty()) tables.push_back(weight_table(*model.source));
+  for (const std::string& format : formats.empty() ? compared_formats() : formats) {
+    tables.push_back(model.source ? weight_table(*model.source, format)
+                                  : weight_table(model.config, format));
+  }
+  return tables;
+}
+
+PlanTable plan_all(const PlanArgs& args, const Asked& model, const Machine& machine,
+                   const std::vector<WeightTable>& tables) {
+  PlanTable result{.model = title_of(model), .machine = machine.title};
+  result.workload = workload_for(args, model.config);
+  const PlanOptions options{.max_machines = args.max_machines,
+                            .cluster_link = args.cluster_link_gb * 1e9,
+                            .cluster_latency_s = args.cluster_latency_us * 1e-6};
+  for (const WeightTable& table : tables) {
+    result.plans.push_back(make_plan(table, machine, result.workload, options));
+  }
+  return result;
+}
+
+void list_machines() {
+  fmt::print("{:<24}{:>10}{:>12}  {}\n", "name", "memory GB", "read GB/s", "machine");
+  for (const Machine& m : machine_catalogue()) {
+    const auto n = static_cast<double>(m.n_devices);
+    fmt::print("{:<24}{:>10.0f}{:>12.0f}  {}\n", m.name, n * m.memory_bytes * 1e-9,
+               n * m.rates.read * 1e-9, m.title);
+  }
+}
+
+void run(const PlanArgs& args) {
+  if (args.list) return list_machines();
+  std::vector<Machine> machines;
+  for (const std::string& name : args.machines) {
+    for (Machine& machine : find_machine(name)) machines.push_back(std::move(machine));
+  }
+  std::vector<std::string> models = args.models;
+  if (models.empty()) models = {"flash", "745b", "pro"};
+  auto all = nlohmann::ordered_json::array();
+  bool first = true;
+  for (const std::string& name : models) {
+    const Asked model = find_model(name);
+    const std::vector<WeightTable> tables = tables_of(model, args.formats);
+    for (const Machine& machine : machines) {
+      const PlanTable table = plan_all(args, model, machine, tables);
+      if (args.json) {
+        all.push_back(to_json(table));
+        continue;
+      }
+      if (!first) fmt::print("\n");
+      first = false;
+      print_table(table);
+      if (args.explain) print_formulas(table);
+    }
+  }
+  if (args.json) fmt::print("{}\n", all.dump(2));
+}
+
+void add_workload_options(CLI::App& command, const std::shared_ptr<PlanArgs>& args) {
+  Workload& w = args->workload;
+  CLI::Option* context =
+      command.add_option("--context", w.context, "Tokens of each sequence at its end")
+          ->capture_default_str();
+  command.add_option("--users", w.users, "Sequences at once")->capture_default_str();
+  CLI::Option* prompt =
+      command.add_option("--prompt", w.prompt_tokens, "Tokens of a request")->capture_default_str();
+  CLI::Option* reply =
+      command.add_option("--reply", w.reply_tokens, "Tokens of a reply")->capture_default_str();
+  command
+      .add_option("--cached", w.cached_share,
+                  "Share of a request that the prefix cache has, 0 to 1")
+      ->capture_default_str();
+  command.add_option("--chunk", w.chunk, "Tokens of a prompt in one forward pass")
+      ->capture_default_str();
+  command
+      .add_option("--skew", w.expert_skew,
+                  "Exponent of Zipf's law that experts are chosen by; 0: all alike")
+      ->capture_default_str();
+  add_kv_option(command, w.kv);
+  command.parse_complete_callback([args, context, prompt, reply] {
+    args->context_given = context->count() > 0;
+    args->prompt_given = prompt->count() > 0;
+    args->reply_given = reply->count() > 0;
+  });
+}
+
+}  // namespace
+
+void add_plan(CLI::App& app) {
+  auto args = std::make_shared<PlanArgs>();
+  CLI::App* command =
+      app.add_subcommand("plan", "Whether a model runs on a machine, how fast, and why");
+  command
+      ->add_option("-m,--model", args->models,
+                   "Model folder or file, config.json, or flash, pro, 745b")
+      ->delimiter(',');
+  command
+      ->add_option("--machine", args->machines,
+                   "A machine of the catalogue (--machines lists them) or a file")
+      ->delimiter(',');
+  command->add_option("--format", args->formats, "Formats, as in quantize --type")->delimiter(',');
+  add_workload_options(*command, args);
+  command->add_option("--max-machines", args->max_machines, "Most machines that share a model")
+      ->check(CLI::Range(int64_t{1}, int64_t{1024}))
+      ->capture_default_str();
+  command
+      ->add_option("--cluster-link", args->cluster_link_gb,
+                   "GB/s between machines; 0: they cannot share a model")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command
+      ->add_option("--cluster-latency", args->cluster_latency_us, "Microseconds between machines")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command->add_flag("--json", args->json, "One JSON list of all answers");
+  command->add_flag("--explain", args->explain, "Show the formula and the inputs of each number");
+  command->add_flag("--machines", args->list, "List the machines of the catalogue");
+  command->callback([args] { run(*args); });
+}
+
+}  // namespace dsv4::cli
