@@ -1,4 +1,5 @@
 #include "base/error.h"
+#include "base/mapped_file.h"
 #include "plan/machine.h"
 
 #include <algorithm>
@@ -58,6 +59,17 @@ TEST(Catalogue, has_the_machines_that_people_ask_about) {
   EXPECT_EQ(node.sources.at("read_gb_s").title, "G. Lockwood, H100 SXM5, dense");
   // The M3 Ultra was never sold with 192 GB, which the title must not hide.
   EXPECT_NE(catalogue_machine("mac-studio-192").title.find("M2 Ultra"), std::string::npos);
+}
+
+TEST(Catalogue, is_the_table_of_the_documentation) {
+  const std::string text = read_file(DSV4_SOURCE_DIR "/docs/hardware.md");
+  size_t at = 0;
+  for (const Machine& machine : machine_catalogue()) {
+    const std::string row = fmt::format("\n| `{}` | {} |", machine.name, machine.title);
+    at = text.find(row, at);
+    ASSERT_NE(at, std::string::npos) << row;
+  }
+  EXPECT_EQ(text.find("\n| `", at + 1), std::string::npos);
 }
 
 TEST(Catalogue, lists_its_names_when_there_is_no_such_machine) {
