@@ -26,7 +26,8 @@ class TableBuilder {
     if (spec.shape.size() == 2) weight.rows = spec.shape[0];
     weight.bytes = bytes;
     if (spec.kind == TensorKind::kExpert) {
-      const std::string part = spec.name.substr(spec.name.rfind(".w"));
+      constexpr size_t kSuffix = std::string_view("w1.weight").size();
+      const std::string part = spec.name.substr(spec.name.size() - kSuffix);
       const auto [found, is_new] = experts_.try_emplace({layer, part}, table_.weights.size());
       if (!is_new) {
         TableWeight& all = table_.weights[found->second];
