@@ -211,7 +211,7 @@ class Planner {
     const StepWork work = step_work(table_, layout_, shape);
     explain("a step of decoding",
             plan_.measured ? "products + attention + other operations, at measured speeds"
-                           : "max(bytes / (read x share), operations / (rate x share))",
+                           : "max(bytes / (read x share), operations / (rate x share)) + calls",
             fmt::format("{} tokens, {} of weights, {} of state, {:.1f} Gop in products; {:.2f} ms "
                         "products, {:.2f} ms attention, {:.2f} ms other, {:.2f} ms links",
                         rows, gb(work.weight_bytes), gb(work.state_bytes), work.product_ops * 1e-9,

@@ -2,6 +2,7 @@
 #include "plan/planner.h"
 
 #include "base/error.h"
+#include "model/model.h"
 
 #include <gtest/gtest.h>
 
@@ -53,8 +54,11 @@ TEST(Planner, decoding_takes_the_time_of_its_bytes_at_the_share_that_engines_rea
       Model::layout_of(preset_config("flash"), {.numerics = Numerics::kFast}), {.context = 1023});
   const double at_limit = (work.weight_bytes + work.state_bytes) / 1e11;
   const Efficiency share = memory_efficiency(DeviceKind::kCpu);
-  EXPECT_DOUBLE_EQ(plan.decode.low, share.low / at_limit);
-  EXPECT_DOUBLE_EQ(plan.decode.high, share.high / at_limit);
+  const Efficiency call = call_seconds(DeviceKind::kCpu);
+  EXPECT_GT(work.calls, 43 * 20);
+  EXPECT_LT(work.calls, 43 * 60);
+  EXPECT_DOUBLE_EQ(1 / plan.decode.low, at_limit / share.low + work.calls * call.low);
+  EXPECT_DOUBLE_EQ(1 / plan.decode.high, at_limit / share.high + work.calls * call.high);
   EXPECT_EQ(plan.decode_limit, Limit::kMemory);
   EXPECT_EQ(plan.prefill_limit, Limit::kArithmetic);
   EXPECT_FALSE(plan.measured);
@@ -65,7 +69,14 @@ TEST(Planner, devices_of_a_machine_share_weights_and_talk_in_every_layer) {
   two.n_devices = 2;
   const Plan one = plan_of(machine_of(1e12));
   const Plan both = plan_of(two);
-  EXPECT_NEAR(both.decode.expected, 2 * one.decode.expected, 1e-9 * one.decode.expected);
+  const Efficiency call = call_seconds(DeviceKind::kCpu);
+  const double calls =
+      step_work(weight_table(preset_config("flash"), "Q4_K"),
+                Model::layout_of(preset_config("flash"), {.numerics = Numerics::kFast}),
+                {.context = 1023})
+          .calls *
+      (call.low + call.high) / 2;
+  EXPECT_NEAR(1 / both.decode.expected - calls, (1 / one.decode.expected - calls) / 2, 1e-9);
   two.link = 1e9;
   two.link_latency_s = 1e-5;
   const Plan linked = plan_of(two);

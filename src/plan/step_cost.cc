@@ -78,6 +78,7 @@ class WorkCounter {
     if (elements <= 0) return;
     OperationWork& entry = work_.operations[operation];
     entry.calls += calls;
+    work_.calls += calls;
     entry.work += elements;
   }
 
@@ -101,6 +102,7 @@ class WorkCounter {
       if (is_vector) work_.weight_bytes += static_cast<double>(weight.bytes);
       return;
     }
+    ++work_.calls;
     if (weight.cls == TensorClass::kRoutedExpert) return count_expert_weight(weight);
     const bool of_head = weight.layer == kNoLayer;
     add_product(weight, of_head ? static_cast<double>(shape_.n_logits) : n(), 1);

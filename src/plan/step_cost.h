@@ -61,6 +61,7 @@ struct StepWork {
   double state_bytes = 0;   // entries that are read
   double product_ops = 0;   // a product and its sum count as two
   double expert_bytes = 0;  // of weight_bytes, routed experts
+  double calls = 0;         // of operations, one after the other; all experts of a part are one
 };
 
 StepWork step_work(const WeightTable& table, const StateLayout& layout, const StepShape& shape);

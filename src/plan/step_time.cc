@@ -92,12 +92,15 @@ StepTime limited_time(const StepWork& work, const Machine& machine) {
   const double plain = std::max(machine.rates.bf16, machine.rates.f32);
   if (plain > 0) at_limit += attention_ops(work) / (n * plain);
   const Estimate arithmetic = at_efficiency(at_limit, arithmetic_efficiency(machine.kind));
+  const Efficiency call = call_seconds(machine.kind);
   StepTime time;
   time.limit = memory.expected >= arithmetic.expected ? Limit::kMemory : Limit::kArithmetic;
-  time.seconds = {std::max(memory.low, arithmetic.low),
-                  std::max(memory.expected, arithmetic.expected),
-                  std::max(memory.high, arithmetic.high)};
-  time.weights_s = time.seconds.expected;
+  time.weights_s = std::max(memory.expected, arithmetic.expected);
+  time.other_s = work.calls * (call.low + call.high) / 2;
+  if (time.other_s > time.weights_s) time.limit = Limit::kCalls;
+  time.seconds = {std::max(memory.low, arithmetic.low) + work.calls * call.high,
+                  time.weights_s + time.other_s,
+                  std::max(memory.high, arithmetic.high) + work.calls * call.low};
   return time;
 }
 
@@ -140,6 +143,11 @@ Efficiency arithmetic_efficiency(DeviceKind kind) {
       return {0.2, 0.5};
   }
   return {0.2, 0.5};
+}
+
+// A fork and a join of threads, or the launch of a kernel in a graph.
+Efficiency call_seconds(DeviceKind kind) {
+  return kind == DeviceKind::kCpu ? Efficiency{10e-6, 2e-6} : Efficiency{5e-6, 1.5e-6};
 }
 
 double arithmetic_rate(const Machine& machine, std::string_view format) {

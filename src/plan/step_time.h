@@ -28,6 +28,8 @@ struct Efficiency {
 };
 Efficiency memory_efficiency(DeviceKind kind);
 Efficiency arithmetic_efficiency(DeviceKind kind);
+// Seconds that each call of an operation takes besides: from `high` to `low` efficiency.
+Efficiency call_seconds(DeviceKind kind);
 
 struct StepTime {
   Estimate seconds;
