@@ -1,7 +1,9 @@
 // `dsv4 plan`: whether a model runs on a machine, in how much memory, how fast, and why.
 #include "base/error.h"
+#include "cli/bench_report.h"
 #include "cli/commands.h"
 #include "cli/model_options.h"
+#include "cli/plan_cost.h"
 #include "cli/plan_report.h"
 #include "model/param_count.h"
 #include "plan/machine.h"
@@ -29,6 +31,7 @@ struct PlanArgs {
   std::vector<std::string> machines;
   std::vector<std::string> formats;
   Workload workload;
+  CostArgs cost;
   bool prompt_given = false;
   bool reply_given = false;
   bool context_given = false;
@@ -141,13 +144,16 @@ void run(const PlanArgs& args) {
     const std::vector<WeightTable> tables = tables_of(model, args.formats);
     for (const Machine& machine : machines) {
       const PlanTable table = plan_all(args, model, machine, tables);
+      const CostTable costs = cost_table(args.cost, machine, table.plans, today());
       if (args.json) {
         all.push_back(to_json(table));
+        all.back()["cost"] = to_json(costs);
         continue;
       }
       if (!first) fmt::print("\n");
       first = false;
       print_table(table);
+      print_costs(costs);
       if (args.explain) print_formulas(table);
     }
   }
@@ -210,6 +216,7 @@ void add_plan(CLI::App& app) {
       ->add_option("--cluster-latency", args->cluster_latency_us, "Microseconds between machines")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
+  args->cost.add_to(*command);
   command->add_flag("--json", args->json, "One JSON list of all answers");
   command->add_flag("--explain", args->explain, "Show the formula and the inputs of each number");
   command->add_flag("--machines", args->list, "List the machines of the catalogue");
