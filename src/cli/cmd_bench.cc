@@ -66,7 +66,9 @@ void run_kernels(const BenchArgs& args, ThreadPool& pool, RoofMeter& meter, cons
 
 void run_model(const BenchArgs& args, RoofMeter& meter, const AddRow& add) {
   LoadedModel model(args.model);
-  for (const MappedFile& file : model->checkpoint().files()) file.populate();
+  if (model->experts() == nullptr) {  // else what may be in memory is read as it is needed
+    for (const MappedFile& file : model->checkpoint().files()) file.populate();
+  }
   ModelBench bench(*model, meter);
   const auto add_row = [&](const ModelRow& row) { add(to_json(row, args.model.path)); };
   for (const int64_t batch : args.batches) {

@@ -31,6 +31,7 @@ struct ServeArgs {
   ModelArgs model;
   SamplingArgs sampling;
   ThinkArgs think;
+  RoutingRecorder routing;
   HttpOptions http;
   std::string port_file;
   std::string api_keys;
@@ -52,13 +53,16 @@ struct ServeArgs {
   bool quiet = false;
 };
 
-// Memory for states: what is asked for, else half of what the machine has besides the weights, and
-// room for one sequence of the whole context at least.
+// Memory for states: what is asked for, else half of what the machine has besides the weights (of
+// the experts what may stay in memory), and room for one sequence of the whole context at least.
 int64_t state_memory(const ServeArgs& args, const Model& model) {
   if (args.state_memory > 0) return static_cast<int64_t>(args.state_memory);
   const int64_t physical = ::sysconf(_SC_PHYS_PAGES) * ::sysconf(_SC_PAGESIZE);
   int64_t weights = 0;
   for (const MappedFile& file : model.checkpoint().files()) weights += std::ssize(file.bytes());
+  if (const ExpertStore* experts = model.experts()) {
+    weights -= std::max<int64_t>(experts->total_bytes() - experts->budget_bytes(), 0);
+  }
   const StateLayout& layout = model.state_layout();
   const int64_t longest = state_bytes(layout, layout.max_tokens).total();
   const int64_t begun = args.max_running * state_bytes(layout, 0).total();
@@ -140,13 +144,23 @@ void print_new_key(const std::string& name) {
   fmt::print("key (shown only here): {}\nline for --api-keys: {}\n", made.key, made.line);
 }
 
-void serve(const ServeArgs& args) {
+// What only the end tells. A trace that is not whole is no reason to fail then.
+void end_recording(RoutingRecorder& routing, const Log& log) {
+  try {
+    routing.finish();
+  } catch (const Error& error) {
+    log.error("the routing was not recorded in full", {{"reason", error.what()}});
+  }
+}
+
+void serve(ServeArgs& args) {
   if (!args.new_key.empty()) return print_new_key(args.new_key);
   if (args.model.path.empty()) throw CLI::RequiredError("--model");
   const Signals signals;  // before any thread, which inherit what it blocks
   const Log log(args.quiet ? LogLevel::kWarning : LogLevel::kInfo, args.log_format);
   Metrics metrics;
   ChatModel chat(args.model, args.sampling, args.think);
+  args.routing.start(chat.model());
   Engine engine(chat.model(), chat.tokenizer(), engine_options_of(args, chat.model(), log));
   std::unique_ptr<ApiKeys> keys;
   if (!args.api_keys.empty()) keys = std::make_unique<ApiKeys>(args.api_keys, log);
@@ -191,6 +205,7 @@ void serve(const ServeArgs& args) {
   server.drain(std::chrono::seconds(args.drain_s));
   service.stop();
   engine.stop();
+  end_recording(args.routing, log);
   const EngineStats stats = engine.stats();
   log.info("ended", {{"requests", stats.n_requests},
                      {"prompt_tokens", stats.n_prompt_tokens},
@@ -279,6 +294,7 @@ void add_serve(CLI::App& app) {
   command->add_option("--log-format", args->log_format, "text or json, of both logs")
       ->transform(CLI::CheckedTransformer(std::map<std::string, LogFormat>{
           {"text", LogFormat::kText}, {"json", LogFormat::kJson}}));
+  args->routing.add_to(*command);
   command->add_flag("--quiet", args->quiet, "Log warnings and errors only");
   args->think.add_to(*command);
   args->sampling.add_to(*command);
