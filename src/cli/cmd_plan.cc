@@ -6,6 +6,7 @@
 #include "cli/plan_cost.h"
 #include "cli/plan_report.h"
 #include "model/param_count.h"
+#include "plan/expert_forecast.h"
 #include "plan/machine.h"
 #include "plan/planner.h"
 
@@ -41,7 +42,7 @@ struct PlanArgs {
   bool json = false;
   bool explain = false;
   bool list = false;
-  std::string check;
+  std::string trace;
 };
 
 // A model that is asked about: its weights where there are files, else its geometry alone.
@@ -111,10 +112,13 @@ PlanTable plan_all(const PlanArgs& args, const Asked& model, const Machine& mach
                    const std::vector<WeightTable>& tables) {
   PlanTable result{.model = title_of(model), .machine = machine.title};
   result.workload = workload_for(args, model.config);
-  const PlanOptions options{.max_machines = args.max_machines,
-                            .cluster_link = args.cluster_link_gb * 1e9,
-                            .cluster_latency_s = args.cluster_latency_us * 1e-6};
+  PlanOptions options{.max_machines = args.max_machines,
+                      .cluster_link = args.cluster_link_gb * 1e9,
+                      .cluster_latency_s = args.cluster_latency_us * 1e-6};
   for (const WeightTable& table : tables) {
+    options.expert_model = args.trace.empty()
+                               ? expert_model_of_skew(table, result.workload)
+                               : expert_model_of_trace(table, read_routing_trace(args.trace));
     result.plans.push_back(make_plan(table, machine, result.workload, options));
   }
   return result;
@@ -180,6 +184,10 @@ void add_workload_options(CLI::App& command, const std::shared_ptr<PlanArgs>& ar
       .add_option("--skew", w.expert_skew,
                   "Exponent of Zipf's law that experts are chosen by; 0: all alike")
       ->capture_default_str();
+  command
+      .add_option("--trace", args->trace,
+                  "Choices of experts that run or serve --record-routing has recorded")
+      ->type_name("FILE");
   add_kv_option(command, w.kv);
   command.parse_complete_callback([args, context, prompt, reply] {
     args->context_given = context->count() > 0;
