@@ -25,7 +25,7 @@ bool is_plain(const std::string& text) {
 }
 
 const char* level_name(LogLevel level) {
-  constexpr const char* kNames[] = {"debug", "info", "warning", "error"};
+  constexpr const char* kNames[] = {"info", "warning", "error"};
   return kNames[static_cast<int>(level)];
 }
 
@@ -61,7 +61,7 @@ std::string log_time(int64_t unix_ms) {
 
 void Log::write(LogLevel level, std::string_view message,
                 std::initializer_list<LogField> fields) const {
-  if (!writes(level)) return;
+  if (level < least_) return;
   using std::chrono::milliseconds;
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   const int64_t unix_ms = std::chrono::duration_cast<milliseconds>(now).count();

@@ -1,7 +1,6 @@
 // Log lines: a message and key=value fields, as text or as one JSON object each, to a descriptor.
 #pragma once
 
-#include <atomic>
 #include <concepts>
 #include <cstdint>
 #include <initializer_list>
@@ -11,7 +10,7 @@
 
 namespace dsv4 {
 
-enum class LogLevel { kDebug, kInfo, kWarning, kError };
+enum class LogLevel { kInfo, kWarning, kError };
 enum class LogFormat { kText, kJson };
 
 // A value of a line. Numbers and truth values stand without quotes in JSON.
@@ -42,14 +41,8 @@ class Log {
   explicit Log(LogLevel least = LogLevel::kInfo, LogFormat format = LogFormat::kText, int fd = 2)
       : least_(least), format_(format), fd_(fd) {}
 
-  bool writes(LogLevel level) const { return level >= least_.load(std::memory_order_relaxed); }
-  void set_least(LogLevel level) { least_.store(level, std::memory_order_relaxed); }
-
   void write(LogLevel level, std::string_view message,
              std::initializer_list<LogField> fields = {}) const;
-  void debug(std::string_view message, std::initializer_list<LogField> fields = {}) const {
-    write(LogLevel::kDebug, message, fields);
-  }
   void info(std::string_view message, std::initializer_list<LogField> fields = {}) const {
     write(LogLevel::kInfo, message, fields);
   }
@@ -61,7 +54,7 @@ class Log {
   }
 
  private:
-  std::atomic<LogLevel> least_;
+  const LogLevel least_;
   const LogFormat format_;
   const int fd_;
 };

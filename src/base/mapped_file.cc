@@ -18,7 +18,7 @@
 namespace dsv4 {
 namespace {
 
-Error io_error(const std::filesystem::path& path, const char* action) {
+Error not_read(const std::filesystem::path& path, const char* action) {
   const int number = errno;
   return Error(number == ENOENT ? ErrorCode::kNotFound : ErrorCode::kIo, path.string(),
                fmt::format("cannot {}: {}", action, std::strerror(number)));
@@ -27,7 +27,7 @@ Error io_error(const std::filesystem::path& path, const char* action) {
 // Opens a regular file without waiting (a pipe would block until it has a writer).
 int open_file(const std::filesystem::path& path, struct stat& status) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd < 0) throw io_error(path, "open");
+  if (fd < 0) throw not_read(path, "open");
   if (::fstat(fd, &status) != 0 || !S_ISREG(status.st_mode)) {
     ::close(fd);
     throw Error(ErrorCode::kIo, path.string(), "is not a regular file");
@@ -79,7 +79,7 @@ MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
   }
   void* data = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd, 0);
   if (data == MAP_FAILED) {
-    const Error error = io_error(path, "map");
+    const Error error = not_read(path, "map");
     ::close(fd);
     throw error;
   }
@@ -176,7 +176,7 @@ void FileReader::read(uint64_t offset, std::span<std::byte> out) const {
   while (!out.empty()) {
     const ssize_t n = ::pread(fd_, out.data(), out.size(), static_cast<off_t>(offset));
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) throw io_error(path_, "read");
+    if (n < 0) throw not_read(path_, "read");
     if (n == 0) {
       throw Error(ErrorCode::kIo, path_.string(), fmt::format("ends before byte {}", offset));
     }

@@ -1,7 +1,5 @@
 #include "base/output_file.h"
 
-#include "base/error.h"
-
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
@@ -16,10 +14,6 @@
 namespace dsv4 {
 namespace {
 
-Error io_error(const std::string& path, const char* action) {
-  return {ErrorCode::kIo, path, fmt::format("cannot {}: {}", action, std::strerror(errno))};
-}
-
 bool begins_with(std::FILE* file, std::span<const std::byte> start) {
   std::vector<std::byte> bytes(start.size());
   const size_t n = std::fread(bytes.data(), 1, bytes.size(), file);
@@ -27,6 +21,11 @@ bool begins_with(std::FILE* file, std::span<const std::byte> start) {
 }
 
 }  // namespace
+
+Error io_error(const std::filesystem::path& path, const char* action) {
+  return {ErrorCode::kIo, path.string(),
+          fmt::format("cannot {}: {}", action, std::strerror(errno))};
+}
 
 OutputFile::OutputFile(std::filesystem::path path)
     : path_(std::move(path)), part_path_(path_.string() + ".part") {
@@ -86,7 +85,7 @@ void OutputFile::finish() {
   const bool closed = std::fclose(std::exchange(file_, nullptr)) == 0;
   if (!closed) throw io_error(part_path_, "write");
   if (std::rename(part_path_.c_str(), path_.c_str()) != 0) {
-    throw io_error(path_.string(), "rename the finished file to this name");
+    throw io_error(path_, "rename the finished file to this name");
   }
 }
 

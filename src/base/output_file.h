@@ -2,6 +2,8 @@
 // synced and renamed.
 #pragma once
 
+#include "base/error.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -10,6 +12,9 @@
 #include <string>
 
 namespace dsv4 {
+
+// What the system refused just now, as errno has it: "cannot `action`: ...".
+Error io_error(const std::filesystem::path& path, const char* action);
 
 // Used by one thread at a time. All functions throw Error(kIo).
 class OutputFile {

@@ -1,7 +1,7 @@
 // Conversations of agents that take turns, with memory for a third of them: what the prefix cache
 // gives back of the tokens that were computed before.
 #include "cache/prefix_cache.h"
-#include "cache/sequence_testing.h"
+#include "cache/sequence_rows_testing.h"
 
 #include <gtest/gtest.h>
 
@@ -87,15 +87,6 @@ class AgentTraceTest : public testing::Test {
       }
     }
     cache.store(live.tokens(), 0, live.state(), kind);
-  }
-
-  static void expect_rows(TestSequence& live) {
-    live.visit_needed(live.n_tokens(), [&](std::span<const std::byte> row, size_t layer,
-                                           uint64_t kind, int64_t position) {
-      for (size_t i = 0; i < row.size(); ++i) {
-        ASSERT_EQ(row[i], live.expected(layer, kind, position, i));
-      }
-    });
   }
 
   Reuse turns(PrefixCache& cache, uint64_t first, uint64_t n) {

@@ -15,6 +15,14 @@
 
 namespace dsv4 {
 
+// Where a state was kept: what is likely to be asked for again is kept longer. Files have these
+// numbers.
+enum class CheckpointKind : uint32_t {
+  kStride = 0,    // at a multiple of some number of tokens
+  kBoundary = 1,  // at the end of a message
+  kEnd = 2,       // at the end of a finished reply
+};
+
 // Taken and restored by SequenceState. Immutable once taken; used by the thread that owns the pool.
 // Move-only.
 class StateCheckpoint {

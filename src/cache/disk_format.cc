@@ -68,11 +68,9 @@ template <typename CheckpointType>
 void visit_entries(const DiskHeader& header, CheckpointType& checkpoint, const auto& visit) {
   for (int64_t t = 0; t < checkpoint.n_tables(); ++t) {
     const int64_t ratio = checkpoint.ratio(t);
-    for (int64_t i = header.begin / ratio; i < header.end / ratio;) {
-      const int64_t run = std::min(header.end / ratio - i, kEntriesPerPage - i % kEntriesPerPage);
-      visit(checkpoint.entry(t, i), static_cast<size_t>(run * checkpoint.row_bytes(t)));
-      i += run;
-    }
+    for_page_runs(header.begin / ratio, header.end / ratio, [&](int64_t i, int64_t n) {
+      visit(checkpoint.entry(t, i), static_cast<size_t>(n * checkpoint.row_bytes(t)));
+    });
   }
 }
 
@@ -81,7 +79,8 @@ uint64_t checksum_of(std::span<const std::byte> bytes) {
 }
 
 // Calls visit(block, its checksum in the file) for the blocks of a body.
-void visit_blocks(std::span<std::byte> body, std::span<std::byte> checksums, const auto& visit) {
+template <typename Byte>
+void visit_blocks(std::span<const std::byte> body, std::span<Byte> checksums, const auto& visit) {
   for (size_t offset = 0, i = 0; offset < body.size(); offset += kBlockBytes, ++i) {
     const size_t n = std::min<size_t>(kBlockBytes, body.size() - offset);
     visit(body.subspan(offset, n), checksums.data() + i * kChecksumBytes);
@@ -100,7 +99,7 @@ void write_header(const DiskHeader& header, std::byte* out) {
   raw.kind = static_cast<uint32_t>(header.kind);
   raw.fingerprint = header.fingerprint;
   raw.storage = header.storage;
-  raw.checkpoint_kind = header.checkpoint_kind;
+  raw.checkpoint_kind = static_cast<uint32_t>(header.checkpoint_kind);
   raw.salt = header.salt;
   raw.begin = header.begin;
   raw.end = header.end;
@@ -120,7 +119,9 @@ bool is_possible(const RawHeader& raw) {
       raw.oldest > raw.end || raw.reserved != 0) {
     return false;
   }
-  if (raw.kind == static_cast<uint32_t>(DiskFileKind::kCheckpoint)) return raw.checkpoint_kind <= 2;
+  if (raw.kind == static_cast<uint32_t>(DiskFileKind::kCheckpoint)) {
+    return raw.checkpoint_kind <= static_cast<uint32_t>(CheckpointKind::kEnd);
+  }
   return raw.begin < raw.end && raw.oldest == raw.end && raw.checkpoint_kind == 0;
 }
 
@@ -205,7 +206,7 @@ DiskHeader decode_disk_header(const StateLayout& layout, std::span<const std::by
                        raw.end, raw.end - raw.oldest, layout.max_tokens, layout.rollback_tokens));
   }
   return {static_cast<DiskFileKind>(raw.kind),
-          raw.checkpoint_kind,
+          static_cast<CheckpointKind>(raw.checkpoint_kind),
           raw.fingerprint,
           raw.storage,
           raw.salt,
@@ -218,28 +219,32 @@ DiskHeader decode_disk_header(const StateLayout& layout, std::span<const std::by
           raw.digest};
 }
 
+void check_disk_length(const StateLayout& layout, const DiskHeader& header, int64_t n_bytes,
+                       const std::string& where) {
+  const int64_t expected = disk_file_bytes(layout, header);
+  if (n_bytes == expected) return;
+  throw Error(ErrorCode::kInvalidInput, where,
+              fmt::format("the file of tokens {} to {} has {} bytes, found {}", header.begin,
+                          header.end, expected, n_bytes));
+}
+
 DiskHeader check_disk_file(const StateLayout& layout, std::span<const std::byte> bytes,
                            std::span<const int32_t> tokens, const std::string& where) {
   const auto refuse = [&](const std::string& message) {
     throw Error(ErrorCode::kInvalidInput, where, message);
   };
   const DiskHeader header = decode_disk_header(layout, bytes, where);
-  if (static_cast<int64_t>(bytes.size()) != disk_file_bytes(layout, header)) {
-    refuse(fmt::format("the file of tokens {} to {} has {} bytes, found {}", header.begin,
-                       header.end, disk_file_bytes(layout, header), bytes.size()));
-  }
+  check_disk_length(layout, header, static_cast<int64_t>(bytes.size()), where);
   const auto body =
       bytes.subspan(kDiskHeaderBytes, static_cast<size_t>(body_bytes(layout, header)));
   const auto checksums = bytes.subspan(kDiskHeaderBytes + body.size());
-  for (size_t offset = 0, i = 0; offset < body.size(); offset += kBlockBytes, ++i) {
+  visit_blocks(body, checksums, [&](std::span<const std::byte> block, const std::byte* place) {
     uint64_t checksum = 0;
-    std::memcpy(&checksum, checksums.data() + i * kChecksumBytes, sizeof(checksum));
-    const auto block = body.subspan(offset, std::min<size_t>(kBlockBytes, body.size() - offset));
-    if (checksum != checksum_of(block)) {
-      refuse(fmt::format("byte {}: the checksum of the block does not match",
-                         kDiskHeaderBytes + offset));
-    }
-  }
+    std::memcpy(&checksum, place, sizeof(checksum));
+    if (checksum == checksum_of(block)) return;
+    refuse(fmt::format("byte {}: the checksum of the block does not match",
+                       block.data() - bytes.data()));
+  });
   if (header.digest != digest_of(checksums)) refuse("byte 112: the digest does not match");
   const auto first = static_cast<size_t>(first_token(header));
   const auto end = static_cast<size_t>(header.end);

@@ -22,7 +22,7 @@ enum class DiskFileKind : uint32_t {
 // Decoded.
 struct DiskHeader {
   DiskFileKind kind = DiskFileKind::kSegment;
-  uint32_t checkpoint_kind = 0;  // CheckpointKind; 0 for a segment
+  CheckpointKind checkpoint_kind = CheckpointKind::kStride;  // that too for a segment
   uint64_t fingerprint = 0;
   uint32_t storage = 0;
   uint64_t salt = 0;
@@ -55,6 +55,10 @@ std::vector<std::byte> encode_disk_file(const StateLayout& layout, DiskHeader& h
 // for another version or model, kInvalidInput where it is damaged.
 DiskHeader decode_disk_header(const StateLayout& layout, std::span<const std::byte> bytes,
                               const std::string& where);
+
+// Checks that the whole file has `n_bytes`.
+void check_disk_length(const StateLayout& layout, const DiskHeader& header, int64_t n_bytes,
+                       const std::string& where);
 
 // Checks a whole file: its length, every checksum, and that its tokens are the first of `tokens`.
 DiskHeader check_disk_file(const StateLayout& layout, std::span<const std::byte> bytes,

@@ -5,11 +5,8 @@
 #include "base/output_file.h"
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <string_view>
 #include <system_error>
-#include <tuple>
 
 #include <fcntl.h>
 #include <fmt/core.h>
@@ -32,18 +29,13 @@ bool has_name_of_a_file(const fs::path& path) {
          stem.find_first_not_of("0123456789abcdef") == std::string::npos;
 }
 
-Error system_error(const fs::path& path, const char* action) {
-  return {ErrorCode::kIo, path.string(),
-          fmt::format("cannot {}: {}", action, std::strerror(errno))};
-}
-
 // A renamed file is there after a crash only when its folder has been synced too.
 void sync_folder(const fs::path& folder) {
   const int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) throw system_error(folder, "open");
+  if (fd < 0) throw io_error(folder, "open");
   const bool synced = ::fsync(fd) == 0;
   ::close(fd);
-  if (!synced) throw system_error(folder, "sync");
+  if (!synced) throw io_error(folder, "sync");
 }
 
 void remove_file(const fs::path& path) {
@@ -62,7 +54,7 @@ DiskStore::FolderLock::FolderLock(const fs::path& folder) {
   if (is_new) fs::permissions(folder, fs::perms::owner_all, error);  // it holds what people wrote
   const fs::path path = folder / "lock";
   fd_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-  if (fd_ < 0) throw system_error(path, "create");
+  if (fd_ < 0) throw io_error(path, "create");
   if (::flock(fd_, LOCK_EX | LOCK_NB) == 0) return;  // given back with the process, however it ends
   ::close(fd_);
   throw Error(ErrorCode::kIo, folder.string(),
@@ -143,11 +135,7 @@ std::optional<DiskStore::File> DiskStore::scan_file(const fs::path& path) {
     std::vector<std::byte> bytes(static_cast<size_t>(std::min(n_bytes, kDiskHeaderBytes)));
     FileReader(path).read(0, bytes);
     const DiskHeader header = decode_disk_header(layout_, bytes, path.string());
-    if (n_bytes != disk_file_bytes(layout_, header)) {
-      throw Error(ErrorCode::kInvalidInput, path.string(),
-                  fmt::format("the file of tokens {} to {} has {} bytes, found {}", header.begin,
-                              header.end, disk_file_bytes(layout_, header), n_bytes));
-    }
+    check_disk_length(layout_, header, n_bytes, path.string());
     if (path.filename() != path_of(key_of(header)).filename()) {
       throw Error(ErrorCode::kInvalidInput, path.string(), "the name is not that of the tokens");
     }
@@ -218,10 +206,7 @@ void DiskStore::add_file(const File& file) {
   if (!files_.emplace(key_of(header), file).second) return;
   stats_.used_bytes += file.n_bytes;
   if (header.begin > 0) ++files_.at(parent_key(header)).n_users;
-  if (header.kind == DiskFileKind::kSegment) {
-    ++stats_.n_segments;
-  } else {
-    ++stats_.n_checkpoints;
+  if (header.kind == DiskFileKind::kCheckpoint) {
     checkpoints_.add(header.salt, {header.end, header.hash});
   }
 }
@@ -237,10 +222,7 @@ void DiskStore::forget(const Key& key) {
       --parent->second.n_users;
     }
   }
-  if (header.kind == DiskFileKind::kSegment) {
-    --stats_.n_segments;
-  } else {
-    --stats_.n_checkpoints;
+  if (header.kind == DiskFileKind::kCheckpoint) {
     checkpoints_.remove(header.salt, {header.end, header.hash});
   }
 }
@@ -265,7 +247,28 @@ std::optional<PrefixSet::Prefix> DiskStore::find(std::span<const int32_t> tokens
   return queued ? queued : written;
 }
 
-// Forgets and removes a file that is not what it should be, and those that go on from it.
+// What is queued is not found any more, and not written.
+void DiskStore::withdraw(const Key& key) {
+  const auto queued = queued_.find(key);
+  if (queued == queued_.end()) return;
+  job_of(key).withdrawn = true;
+  remove_queued(queued->second);
+}
+
+DiskStore::Job& DiskStore::job_of(const Key& key) {
+  return *std::ranges::find_if(
+      queue_, [&](const Job& job) { return !job.withdrawn && key_of(job.header) == key; });
+}
+
+void DiskStore::remove_queued(DiskHeader header) {
+  queued_.erase(key_of(header));
+  if (header.kind == DiskFileKind::kCheckpoint) {
+    queued_checkpoints_.remove(header.salt, {header.end, header.hash});
+  }
+}
+
+// Forgets and removes a file that is not what it should be, and those that go on from it, in the
+// queue too.
 void DiskStore::refuse(const Key& key, const std::string& reason) {
   std::vector<Key> keys = {key};
   {
@@ -274,8 +277,15 @@ void DiskStore::refuse(const Key& key, const std::string& reason) {
       for (const auto& [other, file] : files_) {
         if (file.header.begin > 0 && parent_key(file.header) == keys[i]) keys.push_back(other);
       }
+      for (const auto& [other, header] : queued_) {
+        if (files_.contains(other)) continue;  // written just now
+        if (header.begin > 0 && parent_key(header) == keys[i]) keys.push_back(other);
+      }
     }
-    for (const Key& each : keys) forget(each);
+    for (const Key& each : keys) {
+      forget(each);
+      withdraw(each);
+    }
     stats_.n_refused += static_cast<int64_t>(keys.size());
   }
   for (const Key& each : keys) remove_file(path_of(each));
@@ -287,9 +297,7 @@ void DiskStore::refuse(const Key& key, const std::string& reason) {
 bool DiskStore::read_queued(const Key& key) {
   const std::lock_guard guard(mutex_);
   if (!queued_.contains(key)) return false;
-  const auto job =
-      std::ranges::find(queue_, key, [](const Job& queued) { return key_of(queued.header); });
-  buffer_ = job->bytes;
+  buffer_ = job_of(key).bytes;
   return true;
 }
 
@@ -333,13 +341,11 @@ std::optional<DiskStore::Loaded> DiskStore::load(const PrefixSet::Prefix& prefix
   fs::last_write_time(path_of(key), fs::file_time_type::clock::now(), ignored);
   const DiskHeader whole = file.header;
   Loaded loaded{{layout_, pool_, whole.end, whole.oldest}, whole.checkpoint_kind};
-  int64_t n_bytes = 0;
   try {
     if (whole.salt != salt) throw Error(ErrorCode::kInvalidInput, "", "a file of another salt");
     while (true) {
       read(file, tokens);
       read_disk_rows(file.header, buffer_, loaded.checkpoint);
-      n_bytes += file.n_bytes;
       if (file.header.begin == 0) break;
       file = parent_of(file.header);
       key = key_of(file.header);
@@ -350,12 +356,11 @@ std::optional<DiskStore::Loaded> DiskStore::load(const PrefixSet::Prefix& prefix
   }
   const std::lock_guard guard(mutex_);
   ++stats_.n_loaded;
-  stats_.loaded_bytes += n_bytes;
   return loaded;
 }
 
 void DiskStore::store(std::span<const int32_t> tokens, uint64_t salt,
-                      const StateCheckpoint& checkpoint, uint32_t kind, What what) {
+                      const StateCheckpoint& checkpoint, CheckpointKind kind, What what) {
   const int64_t n = checkpoint.n_tokens();
   const int64_t step = options_.segment_tokens;
   std::vector<int64_t> lengths;
@@ -370,7 +375,7 @@ void DiskStore::store(std::span<const int32_t> tokens, uint64_t salt,
     const bool is_whole = i + 1 == lengths.size();
     if (is_whole && what == What::kSegments) return;
     header.kind = is_whole ? DiskFileKind::kCheckpoint : DiskFileKind::kSegment;
-    header.checkpoint_kind = is_whole ? kind : 0;
+    header.checkpoint_kind = is_whole ? kind : CheckpointKind::kStride;
     header.end = lengths[i];
     header.oldest = is_whole ? checkpoint.oldest() : header.end;
     header.hash = hashes[i];
@@ -415,14 +420,13 @@ void DiskStore::write_loop() {
     changed_.wait(guard, [&] { return stopping_ || !queue_.empty(); });
     if (queue_.empty()) return;
     const Job& job = queue_.front();  // others only push to the back
-    guard.unlock();
-    write(job);
-    guard.lock();
-    stats_.queued_bytes -= static_cast<int64_t>(job.bytes.size());
-    queued_.erase(key_of(job.header));
-    if (job.header.kind == DiskFileKind::kCheckpoint) {
-      queued_checkpoints_.remove(job.header.salt, {job.header.end, job.header.hash});
+    if (!job.withdrawn) {
+      guard.unlock();
+      write(job);
+      guard.lock();
     }
+    stats_.queued_bytes -= static_cast<int64_t>(job.bytes.size());
+    if (!job.withdrawn) remove_queued(job.header);
     queue_.pop_front();
     changed_.notify_all();
   }
@@ -445,8 +449,7 @@ void DiskStore::write(const Job& job) {
   }
   failing_ = false;
   const std::lock_guard guard(mutex_);
-  if (!is_linked(job.header)) {  // what it goes on from was found damaged meanwhile
-    ++stats_.n_dropped;
+  if (job.withdrawn) {
     remove_file(path_of(key_of(job.header)));
     return;
   }

@@ -40,14 +40,11 @@ struct DiskStoreOptions {
 };
 
 struct DiskStoreStats {
-  int64_t n_checkpoints = 0;
-  int64_t n_segments = 0;
   int64_t used_bytes = 0;
   int64_t queued_bytes = 0;
   int64_t n_written = 0;  // files
   int64_t written_bytes = 0;
-  int64_t n_loaded = 0;  // checkpoints
-  int64_t loaded_bytes = 0;
+  int64_t n_loaded = 0;   // checkpoints
   int64_t n_evicted = 0;  // files, for the budget
   int64_t n_dropped = 0;  // not written: the queue was full, or no room could be made
   int64_t n_failed = 0;   // writes that the system refused
@@ -70,7 +67,7 @@ class DiskStore {
 
   struct Loaded {
     StateCheckpoint checkpoint;
-    uint32_t kind = 0;  // as it was stored
+    CheckpointKind kind = CheckpointKind::kStride;
   };
   // Reads what find() has found. Nothing where a file is damaged, or is not that of these tokens;
   // it is forgotten then. Throws as PagePool::acquire does.
@@ -78,11 +75,10 @@ class DiskStore {
                              uint64_t salt);
 
   // Queues what is not there yet: full segments of the checkpoint's tokens and, where it is wanted
-  // `whole`, the checkpoint itself with a number that says of what kind it is. Never waits for the
-  // disk.
+  // whole, the checkpoint itself. Never waits for the disk.
   enum class What { kSegments, kWhole };
   void store(std::span<const int32_t> tokens, uint64_t salt, const StateCheckpoint& checkpoint,
-             uint32_t kind, What what);
+             CheckpointKind kind, What what);
 
   // Waits until the queue is empty.
   void flush();
@@ -100,6 +96,7 @@ class DiskStore {
   struct Job {
     DiskHeader header;
     std::vector<std::byte> bytes;
+    bool withdrawn = false;  // found to go on from a damaged file
   };
   // The right of one process to write to a folder.
   class FolderLock {
@@ -131,7 +128,9 @@ class DiskStore {
   const DiskHeader* known(const Key& key) const;
   void add_file(const File& file);
   void forget(const Key& key);
-  void forget_with_users(const Key& key);
+  void withdraw(const Key& key);
+  Job& job_of(const Key& key);  // of a key in queued_
+  void remove_queued(DiskHeader header);
   std::optional<Key> oldest_file(const Key& except) const;
 
   void refuse(const Key& key, const std::string& reason);
@@ -156,7 +155,7 @@ class DiskStore {
   std::map<Key, File> files_;
   PrefixSet checkpoints_;
   std::deque<Job> queue_;             // the first is being written
-  std::map<Key, DiskHeader> queued_;  // of queue_
+  std::map<Key, DiskHeader> queued_;  // of queue_, without what is withdrawn
   PrefixSet queued_checkpoints_;      // likewise
   uint64_t clock_ = 0;
   bool stopping_ = false;

@@ -19,6 +19,10 @@
 #include <string>
 #include <vector>
 
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 namespace dsv4 {
 namespace {
 
@@ -51,7 +55,8 @@ class DiskStoreTest : public testing::Test {
     return sequence;
   }
   static void store(DiskStore& disk, TestSequence& sequence, uint64_t salt = 0) {
-    disk.store(sequence.tokens(), salt, sequence.state().checkpoint(), 2, DiskStore::What::kWhole);
+    disk.store(sequence.tokens(), salt, sequence.state().checkpoint(), CheckpointKind::kEnd,
+               DiskStore::What::kWhole);
   }
   // Tokens of the longest prefix that comes back, whose bits must be those of the history.
   int64_t restored(DiskStore& disk, const TestSequence& sequence, uint64_t salt = 0) const {
@@ -85,6 +90,10 @@ class DiskStoreTest : public testing::Test {
     std::ranges::sort(paths);
     return paths;
   }
+  int64_t count(const char* ending) const {
+    return std::ranges::count(files(), ending,
+                              [](const fs::path& path) { return path.extension().string(); });
+  }
   static void write(const fs::path& path, const std::string& bytes) {
     std::ofstream(path, std::ios::binary) << bytes;
   }
@@ -104,10 +113,11 @@ TEST_F(DiskStoreTest, gives_states_back_after_a_restart) {
       sequences.push_back(sequence(static_cast<uint64_t>(n), n));
     }
     {
+      const int64_t n_others = count(".checkpoint");  // of the formats before
       const auto disk = open();
       for (TestSequence& each : sequences) store(*disk, each);
       disk->flush();
-      EXPECT_EQ(disk->stats().n_checkpoints, 6);
+      EXPECT_EQ(count(".checkpoint") - n_others, 6);
     }
     const auto disk = open();
     for (const TestSequence& each : sequences) EXPECT_EQ(restored(*disk, each), each.n_tokens());
@@ -126,9 +136,9 @@ TEST_F(DiskStoreTest, conversations_share_the_segments_of_their_prefix) {
   second.feed(40);
   store(*disk, second);
   disk->flush();
-  EXPECT_EQ(disk->stats().n_checkpoints, 2);
+  EXPECT_EQ(count(".checkpoint"), 2);
   // Both have four segments or five, of which the first three end before token 80.
-  EXPECT_EQ(disk->stats().n_segments, 4 + 5 - 3);
+  EXPECT_EQ(count(".segment"), 4 + 5 - 3);
   EXPECT_EQ(restored(*disk, first), 100);
   EXPECT_EQ(restored(*disk, second), 120);
   EXPECT_EQ(disk->stats().n_written, 8);
@@ -240,6 +250,33 @@ TEST_F(DiskStoreTest, damage_while_it_runs_costs_only_what_needs_the_file) {
   EXPECT_EQ(restored(*disk, one), 100);
 }
 
+// The writer waits as long as nobody reads what it writes to.
+TEST_F(DiskStoreTest, damage_costs_what_is_queued_behind_it_too) {
+  const auto disk = open();
+  TestSequence one = sequence(1, 40);
+  store(*disk, one);
+  disk->flush();
+  one.feed(6);
+  const TokenHash hash = hash_tokens(layout_, 0, one.tokens());
+  const fs::path pipe = folder_ / (hash.hex() + ".checkpoint.part");
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  store(*disk, one);
+  EXPECT_EQ(restored(*disk, one), 46);
+  for (const fs::path& path : files()) {
+    if (path.extension() == ".segment") write(path, "damaged");
+  }
+  EXPECT_EQ(restored(*disk, one), 0);
+  EXPECT_FALSE(disk->find(sequence(1, 47).tokens(), 0, 0));  // not found again and again
+  store(*disk, one);                                         // behind the first attempt
+  EXPECT_EQ(restored(*disk, one), 46);
+  const int reader = ::open(pipe.c_str(), O_RDONLY | O_NONBLOCK);
+  disk->flush();
+  ::close(reader);
+  EXPECT_EQ(disk->stats().queued_bytes, 0);
+  EXPECT_EQ(restored(*disk, one), 46);
+  EXPECT_EQ(restored(*disk, sequence(1, 40)), 0);
+}
+
 TEST_F(DiskStoreTest, files_of_others_are_left_alone) {
   TestSequence one = sequence(1, 100);
   store(*open(), one);
@@ -285,7 +322,7 @@ TEST_F(DiskStoreTest, what_a_killed_process_leaves_is_no_danger) {
   write(folder_ / "notes.txt", "not ours");
   const auto disk = open();
   EXPECT_EQ(restored(*disk, one), 0);
-  EXPECT_EQ(disk->stats().n_segments, 4);
+  EXPECT_EQ(count(".segment"), 4);
   EXPECT_EQ(files().size(), 5u);  // four segments, the notes
   store(*disk, one);              // writes what is missing
   disk->flush();
@@ -358,7 +395,7 @@ TEST_F(DiskStoreTest, a_full_queue_drops_and_counts) {
   disk->flush();
   int64_t n_stored = 0;
   for (const TestSequence& each : sequences) n_stored += restored(*disk, each) == 100 ? 1 : 0;
-  EXPECT_EQ(n_stored, disk->stats().n_checkpoints);
+  EXPECT_EQ(n_stored, count(".checkpoint"));
   EXPECT_GT(disk->stats().n_dropped, 0);
   EXPECT_EQ(disk->stats().queued_bytes, 0);
 }

@@ -43,6 +43,15 @@ struct StateLayout {
 
 inline constexpr int64_t kEntriesPerPage = 64;
 
+// Calls visit(first entry, number of entries) for runs of entries [begin, end) within a page.
+void for_page_runs(int64_t begin, int64_t end, const auto& visit) {
+  while (begin < end) {
+    const int64_t n = std::min(end - begin, kEntriesPerPage - begin % kEntriesPerPage);
+    visit(begin, n);
+    begin += n;
+  }
+}
+
 // Bytes of the rows that a state of `n_tokens` tokens owns.
 struct StateBytes {
   int64_t window = 0;      // rings of window entries

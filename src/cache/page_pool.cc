@@ -1,12 +1,9 @@
 #include "cache/page_pool.h"
 
 #include "base/check.h"
-#include "base/error.h"
 #include "tensor/memory.h"
 
 #include <memory>
-
-#include <fmt/core.h>
 
 namespace dsv4 {
 namespace {
@@ -64,19 +61,9 @@ Page* PagePool::take(int64_t n_bytes) {
     add(free_bytes_, -n_bytes);
     return page;
   }
-  if (limit_bytes_ > 0) {
-    const int64_t live = live_bytes_.load(std::memory_order_relaxed);
-    if (live + n_bytes > limit_bytes_) {
-      throw Error(ErrorCode::kOutOfRange, "",
-                  fmt::format("pages of sequences would take {} bytes, the limit is {}",
-                              live + n_bytes, limit_bytes_));
-    }
-    trim(limit_bytes_ - live - n_bytes);
-  }
   auto* page = std::construct_at(static_cast<Page*>(allocate_memory(allocation_bytes(n_bytes))));
   page->pool = this;
   page->n_bytes = n_bytes;
-  add(n_allocated_, 1);
   return page;
 }
 
@@ -109,7 +96,6 @@ PagePoolStats PagePool::stats() const {
   stats.live_bytes = live_bytes_.load(std::memory_order_relaxed);
   stats.checkpoint_bytes = checkpoint_bytes_.load(std::memory_order_relaxed);
   stats.free_bytes = free_bytes_.load(std::memory_order_relaxed);
-  stats.n_allocated = n_allocated_.load(std::memory_order_relaxed);
   return stats;
 }
 

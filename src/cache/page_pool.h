@@ -20,7 +20,6 @@ struct PagePoolStats {
   int64_t live_bytes = 0;        // their bytes, a page of many holders counted once
   int64_t checkpoint_bytes = 0;  // of live_bytes: what no sequence holds
   int64_t free_bytes = 0;        // kept for reuse
-  int64_t n_allocated = 0;       // pages ever taken from the system
 };
 
 class PagePool;
@@ -76,14 +75,12 @@ using CheckpointPage = PageRef<PageHolder::kCheckpoint>;
 // Owned and used by one thread at a time, but for stats(). Outlives the pages.
 class PagePool {
  public:
-  // `limit_bytes` bounds live and free pages together; 0: no limit.
-  explicit PagePool(int64_t limit_bytes = 0) : limit_bytes_(limit_bytes) {}
+  PagePool() = default;
   ~PagePool();
   PagePool(const PagePool&) = delete;
   PagePool& operator=(const PagePool&) = delete;
 
-  // A page of `n_bytes` that is not initialised. Throws Error(kOutOfRange) where the limit allows
-  // none, std::bad_alloc where the system does not.
+  // A page of `n_bytes` that is not initialised. Throws std::bad_alloc where the system has none.
   template <PageHolder kHolder>
   PageRef<kHolder> acquire(int64_t n_bytes) {
     return PageRef<kHolder>(take(n_bytes));
@@ -92,7 +89,6 @@ class PagePool {
   // Gives free pages back to the system until at most `keep_bytes` are kept.
   void trim(int64_t keep_bytes = 0);
 
-  int64_t limit_bytes() const { return limit_bytes_; }
   // From any thread; the numbers are those of about one moment.
   PagePoolStats stats() const;
 
@@ -111,13 +107,11 @@ class PagePool {
   FreeList& free_list(int64_t n_bytes);
   void free_first(FreeList& list);
 
-  int64_t limit_bytes_;
   std::vector<FreeList> free_lists_;  // one for each size that was ever asked for
   std::atomic<int64_t> n_live_ = 0;
   std::atomic<int64_t> live_bytes_ = 0;
   std::atomic<int64_t> checkpoint_bytes_ = 0;
   std::atomic<int64_t> free_bytes_ = 0;
-  std::atomic<int64_t> n_allocated_ = 0;
 };
 
 template <PageHolder kHolder>

@@ -15,8 +15,9 @@ constexpr int64_t kDiskGainTokens = 64;
 // States at strides go to disk this far from each other: ends of messages are there anyway.
 constexpr int64_t kDiskStrideTokens = 8192;
 
-// What is freed at once for the budget, so that not every state that is stored costs a search.
-constexpr int64_t kBudgetSlack = 32;
+// At least this part of what is there is freed at once, so that not every state that is stored
+// costs a search.
+constexpr int64_t kSlackPart = 32;
 
 // How much sooner an entry is given up than the last one of its path that was used as long ago.
 uint64_t haste(const PrefixTree::Candidate& candidate) {
@@ -98,7 +99,6 @@ PrefixLookup PrefixCache::restore(std::span<const int32_t> tokens, uint64_t salt
   if (!found.on_disk && found.match.entry != nullptr) {
     state.restore(found.match.entry->checkpoint);
     found.match.entry->last_use = ++clock_;
-    stats_.n_tokens_memory += found.lookup.n_tokens;
   }
   ++stats_.n_lookups;
   if (found.lookup.n_tokens > 0) ++stats_.n_hits;
@@ -117,8 +117,7 @@ bool PrefixCache::restore_from_disk(const Found& found, std::span<const int32_t>
   }
   state.restore(loaded->checkpoint);
   stats_.n_tokens_disk += n;
-  insert(tokens.first(static_cast<size_t>(n)), salt, std::move(loaded->checkpoint),
-         static_cast<CheckpointKind>(loaded->kind));
+  insert(tokens.first(static_cast<size_t>(n)), salt, std::move(loaded->checkpoint), loaded->kind);
   keep_budget();
   return true;
 }
@@ -129,7 +128,8 @@ void PrefixCache::store(std::span<const int32_t> tokens, uint64_t salt, const Se
   CHECK(n <= static_cast<int64_t>(tokens.size()), n, tokens.size());
   if (n == 0) return;
   tokens = tokens.first(static_cast<size_t>(n));
-  if (PrefixTree::Entry* there = tree_.find(tokens, salt)) {
+  const PrefixTree::Match match = tree_.match(tokens, salt, n);
+  if (PrefixTree::Entry* there = match.entry; there && there->checkpoint.n_tokens() == n) {
     there->last_use = ++clock_;
     if (there->kind >= kind) return;
     there->kind = kind;
@@ -138,26 +138,23 @@ void PrefixCache::store(std::span<const int32_t> tokens, uint64_t salt, const Se
   }
   StateCheckpoint checkpoint = state.checkpoint();
   // Where the same tokens were computed twice, one of the copies goes with its sequence.
-  const PrefixTree::Match match = tree_.match(tokens, salt, n);
   if (match.nearest != nullptr) checkpoint.share_pages(match.nearest->checkpoint, match.n_common);
-  ++stats_.n_stored;
-  insert(tokens, salt, std::move(checkpoint), kind);
-  save(tokens, *tree_.find(tokens, salt));
+  save(tokens, insert(tokens, salt, std::move(checkpoint), kind));
   keep_budget();
 }
 
-void PrefixCache::insert(std::span<const int32_t> tokens, uint64_t salt, StateCheckpoint checkpoint,
-                         CheckpointKind kind) {
+const PrefixTree::Entry& PrefixCache::insert(std::span<const int32_t> tokens, uint64_t salt,
+                                             StateCheckpoint checkpoint, CheckpointKind kind) {
   const TokenHash hash = hash_tokens(layout_, salt, tokens);
   evicted_.remove(salt, {checkpoint.n_tokens(), hash});
-  tree_.insert(tokens, {std::move(checkpoint), kind, ++clock_, salt, hash});
+  return tree_.insert(tokens, {std::move(checkpoint), kind, ++clock_, salt, hash});
 }
 
 void PrefixCache::save(std::span<const int32_t> tokens, const PrefixTree::Entry& entry) {
   if (disk_ == nullptr) return;
   const bool whole =
       entry.kind != CheckpointKind::kStride || entry.checkpoint.n_tokens() % kDiskStrideTokens == 0;
-  disk_->store(tokens, entry.salt, entry.checkpoint, static_cast<uint32_t>(entry.kind),
+  disk_->store(tokens, entry.salt, entry.checkpoint, entry.kind,
                whole ? DiskStore::What::kWhole : DiskStore::What::kSegments);
 }
 
@@ -175,8 +172,9 @@ void PrefixCache::evict(PrefixTree::Entry& entry) {
 }
 
 // Gives up strides that are closer than they need to be, then what was not used for longest.
-void PrefixCache::evict_to(int64_t target_bytes) {
-  if (used_bytes() <= target_bytes) return;
+void PrefixCache::evict_to(int64_t limit_bytes) {
+  if (used_bytes() <= limit_bytes) return;
+  const int64_t target_bytes = std::min(limit_bytes, used_bytes() - used_bytes() / kSlackPart);
   std::vector<PrefixTree::Candidate> candidates = tree_.candidates(kStrideTokens);
   std::ranges::sort(candidates, {}, [&](const PrefixTree::Candidate& candidate) {
     const uint64_t last_use = candidate.entry->last_use;
@@ -187,15 +185,11 @@ void PrefixCache::evict_to(int64_t target_bytes) {
   });
   for (const PrefixTree::Candidate& candidate : candidates) {
     if (used_bytes() <= target_bytes) return;
-    if (candidate.redundant) ++stats_.n_thinned;
     evict(*candidate.entry);
   }
 }
 
-void PrefixCache::keep_budget() {
-  if (used_bytes() <= options_.budget_bytes) return;
-  evict_to(options_.budget_bytes - options_.budget_bytes / kBudgetSlack);
-}
+void PrefixCache::keep_budget() { evict_to(options_.budget_bytes); }
 
 int64_t PrefixCache::release(int64_t bytes) {
   const int64_t before = used_bytes();
@@ -211,7 +205,6 @@ PrefixCacheStats PrefixCache::stats() const {
   PrefixCacheStats stats = stats_;
   stats.n_entries = tree_.n_entries();
   stats.used_bytes = used_bytes();
-  stats.index_bytes = tree_.n_tokens() * static_cast<int64_t>(sizeof(int32_t));
   return stats;
 }
 

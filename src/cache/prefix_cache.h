@@ -49,15 +49,11 @@ struct PrefixCacheOptions {
 
 struct PrefixCacheStats {
   int64_t n_entries = 0;
-  int64_t used_bytes = 0;       // of the budget
-  int64_t index_bytes = 0;      // tokens of the index, about; not of the budget
-  int64_t n_lookups = 0;        // calls of restore()
-  int64_t n_hits = 0;           // of these: with at least one token
-  int64_t n_stored = 0;         // checkpoints taken
-  int64_t n_evicted = 0;        // for the budget or release()
-  int64_t n_thinned = 0;        // of n_evicted: strides that others are close enough to
-  int64_t n_tokens_memory = 0;  // reused, ever
-  int64_t n_tokens_disk = 0;
+  int64_t used_bytes = 0;                             // of the budget
+  int64_t n_lookups = 0;                              // calls of restore()
+  int64_t n_hits = 0;                                 // of these: with at least one token
+  int64_t n_evicted = 0;                              // for the budget or release()
+  int64_t n_tokens_disk = 0;                          // reused from files, ever
   std::array<int64_t, kPrefixMissKinds> misses = {};  // lookups by reason
 };
 
@@ -84,8 +80,8 @@ class PrefixCache {
   void store(std::span<const int32_t> tokens, uint64_t salt, const SequenceState& state,
              CheckpointKind kind);
 
-  // Evicts until at least `bytes` are freed or nothing is left; returns how many were. Freed pages
-  // go to the pool.
+  // Evicts until at least `bytes` are freed or nothing is left; returns how many were, which is
+  // more where that saves the next calls. Freed pages go to the pool.
   int64_t release(int64_t bytes);
   // Evicts until the budget is kept, as store() does. To be called when sequences have ended: what
   // they alone held besides the cache counts from then on.
@@ -109,11 +105,11 @@ class PrefixCache {
   PrefixMiss reason(const Found& found, std::span<const int32_t> tokens, uint64_t salt) const;
   bool restore_from_disk(const Found& found, std::span<const int32_t> tokens, uint64_t salt,
                          SequenceState& state);
-  void insert(std::span<const int32_t> tokens, uint64_t salt, StateCheckpoint checkpoint,
-              CheckpointKind kind);
+  const PrefixTree::Entry& insert(std::span<const int32_t> tokens, uint64_t salt,
+                                  StateCheckpoint checkpoint, CheckpointKind kind);
   void save(std::span<const int32_t> tokens, const PrefixTree::Entry& entry);
   void evict(PrefixTree::Entry& entry);
-  void evict_to(int64_t target_bytes);
+  void evict_to(int64_t limit_bytes);
 
   StateLayout layout_;
   std::shared_ptr<PagePool> pool_;  // before tree_, whose pages it outlives

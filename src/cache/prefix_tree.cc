@@ -113,15 +113,6 @@ PrefixTree::Match PrefixTree::match(std::span<const int32_t> tokens, uint64_t sa
   return match;
 }
 
-Entry* PrefixTree::find(std::span<const int32_t> tokens, uint64_t salt) const {
-  const auto n = static_cast<int64_t>(tokens.size());
-  int64_t n_common = 0;
-  Node* node = descend(tokens, salt, n_common);
-  if (node == nullptr || n_common < n) return nullptr;
-  const auto found = node->entries.find(n);
-  return found == node->entries.end() ? nullptr : &found->second;
-}
-
 // Cuts a node in two at `position` inside of its run, and returns the first part.
 Node& PrefixTree::split(Node& node, int64_t position) {
   const auto n_first = static_cast<ptrdiff_t>(position - node.begin);

@@ -13,13 +13,6 @@
 
 namespace dsv4 {
 
-// Where a state was kept: what is likely to be asked for again is kept longer.
-enum class CheckpointKind : uint32_t {
-  kStride = 0,    // at a multiple of some number of tokens
-  kBoundary = 1,  // at the end of a message
-  kEnd = 2,       // at the end of a finished reply
-};
-
 // Used by one thread at a time.
 class PrefixTree {
  public:
@@ -52,8 +45,6 @@ class PrefixTree {
   ~PrefixTree();
 
   Match match(std::span<const int32_t> tokens, uint64_t salt, int64_t limit) const;
-  // The entry at exactly these tokens, or null.
-  Entry* find(std::span<const int32_t> tokens, uint64_t salt) const;
   // Adds one where there is none yet. `tokens` are those of the checkpoint.
   Entry& insert(std::span<const int32_t> tokens, Entry entry);
   // Forgets the entry and the tokens that only it needed.

@@ -37,15 +37,6 @@ void visit_ring(const RowRing<T>& ring, int64_t begin, int64_t end, const auto& 
   }
 }
 
-// Calls visit(first row, number of rows) for runs of entries [begin, end) within a page.
-void visit_entries(int64_t begin, int64_t end, const auto& visit) {
-  while (begin < end) {
-    const int64_t n = std::min(end - begin, kEntriesPerPage - begin % kEntriesPerPage);
-    visit(begin, n);
-    begin += n;
-  }
-}
-
 }  // namespace
 
 template <typename T>
@@ -225,7 +216,7 @@ std::vector<std::byte> SequenceState::snapshot() const {
     out += n;
   };
   visit(*this, n_tokens_, oldest_, copy, [&](const PagedRows& rows, int64_t n_entries) {
-    visit_entries(0, n_entries, [&](int64_t i, int64_t n) {
+    for_page_runs(0, n_entries, [&](int64_t i, int64_t n) {
       copy(rows.row(i), static_cast<size_t>(n * rows.width()));
     });
   });
@@ -295,7 +286,7 @@ SequenceState SequenceState::restore(const StateLayout& layout, std::span<const 
   };
   visit(state, state.n_tokens_, state.oldest_, copy, [&](PagedRows& rows, int64_t n_entries) {
     rows.reserve(0, n_entries);
-    visit_entries(0, n_entries, [&](int64_t i, int64_t n) {
+    for_page_runs(0, n_entries, [&](int64_t i, int64_t n) {
       copy(rows.writable_row(i), static_cast<size_t>(n * rows.width()));
     });
   });

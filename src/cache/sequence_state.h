@@ -74,7 +74,7 @@ class SequenceState {
 
   // Makes room for `n_tokens` tokens in all, so that the rows of those after n_tokens() can be
   // written: pages that others hold too are copied. Throws Error(kOutOfRange) beyond the context
-  // length or the pool's limit.
+  // length, std::bad_alloc where there is no memory.
   void reserve(int64_t n_tokens);
   // Counts `n` tokens whose rows have been written.
   void advance(int64_t n);

@@ -175,7 +175,7 @@ void serve(ServeArgs& args) {
                   trace.get());
 
   HttpOptions http = args.http;
-  http.shape_problem = [&](const HttpProblem& problem) { return service.shape_problem(problem); };
+  http.shape_problem = Service::shape_problem;
   raise_descriptor_limit(http.limits.max_connections + 64);
   HttpServer server(http, [&](HttpRequest request, std::shared_ptr<Responder> responder) {
     service.handle(std::move(request), std::move(responder));

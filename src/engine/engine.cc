@@ -100,9 +100,7 @@ void Engine::check(const Request& request) const {
   if (request.thinking) {
     const std::vector<int32_t>& closing = request.thinking->closing;
     check_ids(closing, "thinking");
-    if (closing.empty() || closing.back() != request.thinking->end_id) {
-      throw Error(ErrorCode::kInvalidInput, "thinking", "closing does not end with the end");
-    }
+    if (closing.empty()) throw Error(ErrorCode::kInvalidInput, "thinking", "has no closing");
   }
   request.sampling.validate();
   if (request.n_choices < 1 || request.n_choices > options_.max_running) {
@@ -556,7 +554,6 @@ void Engine::finish(SequenceId id) {
   Live& live = *live_.at(id);
   if (live.state != nullptr) keep(live, CheckpointKind::kEnd);
   release_state(live);
-  cache_.keep_budget();
   release_followers(live);
   release_behind(live);
   scheduler_.remove(id);

@@ -77,8 +77,6 @@ class Engine {
   // Most tokens of prompt and reply.
   int64_t context() const { return model_.state_layout().max_tokens; }
   EngineStats stats() const;
-  // Name of an index of EngineStats::cache.misses.
-  static const char* miss_name(size_t i) { return prefix_miss_name(static_cast<PrefixMiss>(i)); }
 
   // Refuses new requests from now on.
   void refuse_new() { stopping_.store(true); }

@@ -2,6 +2,7 @@
 // nothing is lost that need not be.
 #include "engine/engine_testing.h"
 
+#include <optional>
 #include <stdexcept>
 
 namespace dsv4 {
@@ -102,23 +103,26 @@ TEST_F(EngineLimits, the_cache_keeps_to_its_budget_when_all_have_ended) {
 TEST_F(EngineLimits, many_that_wait_for_a_common_beginning_let_others_pass) {
   Engine engine(model_, tokenizer_, options());
   const std::vector<int32_t> shared = prompt(50, 1100);
-  std::vector<std::shared_ptr<EventStream>> streams;
-  for (uint64_t i = 0; i < 30; ++i) {
+  const auto long_request = [&](uint64_t i) {
     Request asked = request(2 * i + 2, 10, 2);
     asked.prompt.insert(asked.prompt.begin(), shared.begin(), shared.end());
-    streams.push_back(engine.submit(asked).stream);
-  }
-  const auto short_one = engine.submit(request(200, 10, 1)).stream;
-  const double queued_s = read(*short_one)[0].usage.queued_s;
-  double prefill_s = 0;
-  std::vector<StreamEvent> events;
-  while (streams[0]->wait_and_take(events)) {
-  }
-  for (const StreamEvent& event : events) {
-    if (event.kind == StreamEvent::Kind::kPrompt) prefill_s = event.usage.prefill_s;
-  }
+    return asked;
+  };
+  // The step thread itself asks for all the others, before the first one's first step.
+  std::vector<std::shared_ptr<EventStream>> streams;
+  std::optional<int64_t> n_steps;
+  const auto when_short_one_starts = [&] {
+    if (!n_steps) n_steps = engine.stats().n_steps;
+  };
+  const auto first = engine.submit(long_request(0), [&] {
+    if (!streams.empty()) return;
+    for (uint64_t i = 1; i < 30; ++i) streams.push_back(engine.submit(long_request(i)).stream);
+    streams.push_back(engine.submit(request(200, 10, 1), when_short_one_starts).stream);
+  });
+  read(*first.stream);
   for (const auto& stream : streams) read(*stream);
-  EXPECT_LT(queued_s, prefill_s / 2);  // the long one takes 18 steps
+  ASSERT_TRUE(n_steps);
+  EXPECT_LE(*n_steps, 2);  // the long one takes 18
 }
 
 // A constraint that does as it is told.
@@ -165,12 +169,26 @@ TEST_F(EngineLimits, a_constraint_that_fails_ends_its_own_request_only) {
   EXPECT_EQ(engine.stats().n_running + engine.stats().n_waiting, 0);
 }
 
+TEST_F(EngineLimits, choices_that_wait_share_the_prompt) {
+  auto asked = std::make_shared<const Request>(request(2, 100, 5));
+  const auto stream = std::make_shared<EventStream>(nullptr);
+  Sequence one(asked, stream, 0, tokenizer_, 1200);
+  const Sequence other(asked, stream, 1, tokenizer_, 1200);
+  EXPECT_EQ(&one.tokens(), &asked->prompt);
+  EXPECT_EQ(&other.tokens(), &asked->prompt);
+  SamplingScratch scratch;
+  const std::vector<float> logits(static_cast<size_t>(model_.config().vocab_size));
+  one.extend(logits, scratch);
+  EXPECT_EQ(one.n_tokens(), 101);
+  EXPECT_EQ(other.n_tokens(), 100);
+}
+
 TEST_F(EngineLimits, an_answer_follows_closed_reasoning_where_a_constraint_lets_it_end_too) {
   Engine engine(model_, tokenizer_, options());
   Request thinking = request(4, 60, 40);
   thinking.stop_ids = {3};
   thinking.sampling.logit_bias[3] = 1000;
-  thinking.thinking = {.tokens = 10, .end_id = 7, .closing = {7}};
+  thinking.thinking = {.tokens = 10, .closing = {7}};
   thinking.constraint = std::make_shared<Scripted>(Scripted::Fault::kNone);
   const Outcome answer = read(*engine.submit(thinking).stream)[0];
   ASSERT_EQ(answer.ids.size(), 3u) << answer;
@@ -186,11 +204,11 @@ TEST_F(EngineLimits, refuses_ids_of_the_request_that_the_model_does_not_have) {
     asked.stop_ids = {1, id};
     EXPECT_THROW(engine.submit(asked), Error) << id;
     asked.stop_ids = {};
-    asked.thinking = {.tokens = 1, .end_id = id, .closing = {id}};
+    asked.thinking = {.tokens = 1, .closing = {id}};
     EXPECT_THROW(engine.submit(asked), Error) << id;
   }
   Request never_closed = request(2, 10, 2);
-  never_closed.thinking = {.tokens = 1, .end_id = 7};
+  never_closed.thinking = {.tokens = 1};
   EXPECT_THROW(engine.submit(never_closed), Error);
 }
 

@@ -168,7 +168,7 @@ TEST_F(EngineTest, closes_reasoning_when_its_budget_is_spent) {
   Request thinking = request(4, 60, 40);
   thinking.stop_ids.clear();
   const int32_t end_id = 7;
-  thinking.thinking = {.tokens = 10, .end_id = end_id, .closing = {9, 8, end_id}};
+  thinking.thinking = {.tokens = 10, .closing = {9, 8, end_id}};
   thinking.sampling.logit_bias[end_id] = -1000;  // never by itself
   const Outcome reply = read(*engine.submit(thinking).stream)[0];
   ASSERT_EQ(reply.ids.size(), 40u);

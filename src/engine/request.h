@@ -14,11 +14,10 @@
 namespace dsv4 {
 
 // Tokens of reasoning that a reply may have. When they are spent, `closing` is put in place of the
-// next tokens, so that an answer follows. The tokens of `closing` end with `end_id`.
+// next tokens, so that an answer follows.
 struct ThinkingBudget {
   int64_t tokens = 0;
-  int32_t end_id = 0;                 // </think>: reasoning is over
-  std::vector<int32_t> closing = {};  // forced tokens, the last is end_id
+  std::vector<int32_t> closing = {};  // the last one, </think>, ends reasoning wherever it comes
 };
 
 // Immutable once submitted.

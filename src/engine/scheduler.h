@@ -58,7 +58,6 @@ class Scheduler {
 
   int64_t n_running() const { return static_cast<int64_t>(running_.size()); }
   int64_t n_waiting() const { return std::ssize(waiting_) + std::ssize(held_); }
-  bool has_place() const { return n_running() < limits_.max_running; }
 
  private:
   struct Tenant {
@@ -75,6 +74,7 @@ class Scheduler {
   };
   using Entries = std::map<SequenceId, Entry>;
 
+  bool has_place() const { return n_running() < limits_.max_running; }
   Tenant& enter(const std::string& name);
   void plan_decoding(int64_t budget);
   void plan_prompts(int64_t budget);

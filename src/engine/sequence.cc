@@ -28,11 +28,14 @@ Sequence::Sequence(std::shared_ptr<const Request> request, std::shared_ptr<Event
       max_tokens_(most_tokens(*request_, context)),
       sampling_(sampling_of(*request_, choice)),
       constraint_(request_->constraint ? request_->constraint->clone() : nullptr),
-      tokens_(request_->prompt),
       text_(tokenizer, SkipSpecial::kNo),
       stops_(request_->stop_strings) {
-  if (sampling_.repetition_penalty != 1) counts_.add_prompt(tokens_);
   if (request_->thinking) thinking_ = Thinking::kOpen;
+}
+
+void Sequence::begin_reply() {
+  tokens_ = request_->prompt;
+  if (sampling_.repetition_penalty != 1) counts_.add_prompt(tokens_);
 }
 
 bool Sequence::is_stop_id(int32_t id) const {
@@ -61,6 +64,7 @@ std::span<const uint64_t> Sequence::allowed_tokens(SamplingScratch& scratch) {
 }
 
 bool Sequence::extend(std::span<const float> logits, SamplingScratch& scratch) {
+  if (tokens_.empty()) begin_reply();
   if (thinking_ == Thinking::kOpen && n_thinking_ >= request_->thinking->tokens) {
     close_reasoning();
     return !ended_;
@@ -92,7 +96,7 @@ void Sequence::add(SampledToken token) {
   must_answer_ = false;
   if (thinking_ == Thinking::kOpen) {
     ++n_thinking_;
-    if (id == request_->thinking->end_id) thinking_ = Thinking::kClosed;
+    if (id == request_->thinking->closing.back()) thinking_ = Thinking::kClosed;
   }
   const bool stops = is_stop_id(id);
   StreamEvent event{.choice = choice_, .token = std::move(token)};

@@ -29,14 +29,15 @@ class Sequence {
            int64_t choice, const Tokenizer& tokenizer, int64_t context);
 
   const Request& request() const { return *request_; }
-  const std::shared_ptr<const Request>& shared_request() const { return request_; }
   const std::shared_ptr<EventStream>& stream() const { return stream_; }
   int64_t choice() const { return choice_; }
 
-  // Prompt and reply; what is not in a state yet is to be computed.
-  const std::vector<int32_t>& tokens() const { return tokens_; }
-  int64_t n_tokens() const { return static_cast<int64_t>(tokens_.size()); }
-  int64_t n_reply() const { return n_tokens() - static_cast<int64_t>(request_->prompt.size()); }
+  // Prompt and reply; what is not in a state yet is to be computed. Until there is a reply, the
+  // prompt of the request itself: many that wait cost no copies.
+  const std::vector<int32_t>& tokens() const {
+    return tokens_.empty() ? request_->prompt : tokens_;
+  }
+  int64_t n_tokens() const { return static_cast<int64_t>(tokens().size()); }
 
   // Goes on with the logits after the last token: adds the next token or, where reasoning is to be
   // closed, several. Returns false when the reply has ended.
@@ -49,6 +50,7 @@ class Sequence {
  private:
   enum class Thinking { kNone, kOpen, kClosed };
 
+  void begin_reply();
   std::span<const uint64_t> allowed_tokens(SamplingScratch& scratch);
   void forbid_stops(std::vector<uint64_t>& allowed) const;
   bool is_stop_id(int32_t id) const;
@@ -61,7 +63,7 @@ class Sequence {
   int64_t max_tokens_;  // of prompt and reply
   SamplingParams sampling_;
   std::unique_ptr<TokenConstraint> constraint_;  // may be null
-  std::vector<int32_t> tokens_;
+  std::vector<int32_t> tokens_;                  // empty before the reply
   TokenCounts counts_;
   TokenStream text_;
   StopStrings stops_;

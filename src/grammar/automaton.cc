@@ -265,19 +265,6 @@ Automaton::Config Automaton::step_added(Config config) {
   return config_of(closure.finish());
 }
 
-uint64_t Automaton::bytes_to_end(Config config) const {
-  uint64_t least = kUnbounded;
-  for (const Item& top : items(configs_[config])) {
-    uint64_t sum = 0;
-    // Along the first stack of each.
-    for (const Item* item = &top; item->state != kBottom; item = items(item->parents).data()) {
-      sum += grammar_->state(item->state).n_bytes;
-    }
-    least = std::min(least, sum);
-  }
-  return least;
-}
-
 uint32_t Automaton::simplified_count(const Item& item, uint32_t n_bytes) const {
   if (item.state == kBottom) return item.count;
   const Grammar::State& state = grammar_->state(item.state);

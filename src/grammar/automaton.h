@@ -35,8 +35,6 @@ class Automaton {
   Config step_added(Config config);
   // Whether the text may end here.
   bool may_end(Config config) const { return ends_[config]; }
-  // About how many bytes are needed to the end.
-  uint64_t bytes_to_end(Config config) const;
 
   // A config for which the same texts of at most `n_bytes` bytes are allowed and that is the same
   // for many: counts that are far from their bounds are replaced.
@@ -58,6 +56,7 @@ class Automaton {
   static constexpr size_t kMaxWork = 5'000'000;
 
  private:
+  friend class EndDistance;  // of tests
   using SetId = uint32_t;
   static constexpr SetId kNoParents = 0;  // the set without items
   static constexpr Config kUnknown = std::numeric_limits<Config>::max();

@@ -45,6 +45,7 @@ const CharDfa::Edge* find_edge(const std::vector<CharDfa::Edge>& edges, char32_t
 
 void AutomatonBudget::spend(size_t work, std::string_view where) {
   if (work > work_) {
+    work_ = 0;
     throw Error(ErrorCode::kUnsupported, std::string(where),
                 "the pattern or combination of patterns is too complex; make it simpler");
   }

@@ -18,6 +18,7 @@ class AutomatonBudget {
  public:
   explicit AutomatonBudget(size_t work = 5'000'000) : work_(work) {}
   void spend(size_t work, std::string_view where);
+  bool is_spent() const { return work_ == 0; }
   static void check_states(size_t n_states, std::string_view where);
   static constexpr size_t kMaxStates = 20'000;
 

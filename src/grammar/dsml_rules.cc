@@ -55,7 +55,8 @@ void DsmlRules::add_call(StateId from, const ReplyTool& tool, StateId to) {
 
 void DsmlRules::add_strict_arguments(StateId from, const ReplyTool& tool, StateId to) {
   const SchemaNode root{tool.parameters, tool.where};
-  SchemaRules rules(json_, root, Undeclared::kForbidden);
+  SchemaBudget budget;
+  SchemaRules rules(json_, root, Undeclared::kForbidden, budget);
   for (const Conjunction& alternative : rules.resolver().alternatives({root})) {
     if ((rules.kinds(alternative) & kObjectKind) == 0) {
       throw Error(ErrorCode::kInvalidInput, tool.where, "expected the schema of an object");
@@ -151,7 +152,7 @@ void DsmlRules::add_loose_arguments(StateId from, const ReplyTool& tool, StateId
   std::vector<std::string> names;  // in the declared order
   try {
     const SchemaNode root{tool.parameters, tool.where};
-    SchemaRules rules(json_, root, Undeclared::kAllowed);
+    SchemaRules rules(json_, root, Undeclared::kAllowed, loose_);
     for (const Conjunction& alternative : rules.resolver().alternatives({root})) {
       for (ObjectShape::Property& property : rules.shape_of(alternative).properties) {
         if (!values.contains(property.name)) names.push_back(property.name);
@@ -183,11 +184,11 @@ void DsmlRules::add_loose_value(StateId from, const ReplyTool& tool, const Conju
   GrammarBuilder& builder = json_.builder();
   try {
     // Large schemas are a burden here, not a promise.
-    if (builder.n_states() > GrammarBuilder::kMaxStates / 2) {
+    if (loose_.is_spent() || builder.n_states() > GrammarBuilder::kMaxStates / 2) {
       add_any_value(from, to);
       return;
     }
-    SchemaRules rules(json_, {tool.parameters, tool.where}, Undeclared::kAllowed);
+    SchemaRules rules(json_, {tool.parameters, tool.where}, Undeclared::kAllowed, loose_);
     const KindSet kinds = rules.kinds(value);
     std::optional<RuleId> rule;
     if ((kinds & ~kStringKind) != 0) rule = rules.rule(value, ValueForm::kNotString);

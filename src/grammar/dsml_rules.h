@@ -47,6 +47,7 @@ class DsmlRules {
   void add_any_name(StateId from, const CharDfa& names, AutomatonBudget& budget, StateId to);
 
   JsonRules& json_;
+  SchemaBudget loose_;  // for the schemas of all tools that are not strict
 };
 
 }  // namespace dsv4

@@ -19,35 +19,20 @@ namespace {
 
 // One way from a state to the end of its rule: the values of one or two other states decide it.
 struct Way {
-  enum class Kind { kByte, kJump, kCall, kRepeat };
   StateId owner;
-  Kind kind;
   StateId first;              // the next state; for calls the start of the rule
   StateId second = kNoState;  // behind the call
-  uint32_t min = 0;           // of kRepeat: calls of `first` that come before `second`
 };
 
-uint32_t add_saturated(uint64_t a, uint64_t b) {
-  return static_cast<uint32_t>(std::min<uint64_t>(a + b, kUnbounded - 1));
+// Of the stack, by the heights of the states that follow.
+uint32_t height_of(const Way& way, const std::vector<uint32_t>& heights) {
+  if (way.second == kNoState) return heights[way.first];
+  return std::max(heights[way.first] + 1, heights[way.second]);
 }
 
-uint32_t stack_height(const Way& way, const std::vector<uint32_t>& values) {
-  if (way.second == kNoState) return values[way.first];
-  return std::max(add_saturated(values[way.first], 1), values[way.second]);
-}
-
-uint32_t byte_count(const Way& way, const std::vector<uint32_t>& values) {
-  const uint64_t first = values[way.first];
-  if (way.kind == Way::Kind::kByte) return add_saturated(first, 1);
-  if (way.kind == Way::Kind::kJump) return values[way.first];
-  const uint64_t times = way.kind == Way::Kind::kRepeat ? way.min : 1;
-  return add_saturated(first * times, values[way.second]);
-}
-
-// The least value of every state; kUnbounded where there is no way to the end.
-template <typename Value>
-std::vector<uint32_t> solve(const std::vector<Grammar::State>& states, const std::vector<Way>& ways,
-                            Value value_of) {
+// The least height of every state; kUnbounded where there is no way to the end.
+std::vector<uint32_t> least_heights(const std::vector<Grammar::State>& states,
+                                    const std::vector<Way>& ways) {
   std::vector<std::vector<uint32_t>> users(states.size());
   std::vector<uint8_t> n_open(ways.size());
   for (uint32_t i = 0; i < ways.size(); ++i) {
@@ -73,7 +58,7 @@ std::vector<uint32_t> solve(const std::vector<Grammar::State>& states, const std
     values[id] = value;
     for (const uint32_t i : users[id]) {
       if (--n_open[i] == 0 && !is_final[ways[i].owner]) {
-        open.emplace(value_of(ways[i], values), ways[i].owner);
+        open.emplace(height_of(ways[i], values), ways[i].owner);
       }
     }
   }
@@ -153,27 +138,23 @@ void GrammarBuilder::measure() {
   std::vector<Way> ways;
   for (StateId id = 0; id < states_.size(); ++id) {
     const Grammar::State& state = states_[id];
-    for (const auto& edge : state.bytes) ways.push_back({id, Way::Kind::kByte, edge.to});
+    for (const auto& edge : state.bytes) ways.push_back({id, edge.to});
     if (state.is_counted && state.min > 0) {
       // It is left only after calls, which lead back to counted states with the same jumps.
       for (const auto& call : state.calls) {
         for (const StateId to : state.jumps) {
-          ways.push_back({id, Way::Kind::kRepeat, rules_[call.rule].start, to, state.min});
+          ways.push_back({id, rules_[call.rule].start, to});
         }
       }
       continue;
     }
-    for (const StateId to : state.jumps) ways.push_back({id, Way::Kind::kJump, to});
+    for (const StateId to : state.jumps) ways.push_back({id, to});
     for (const auto& call : state.calls) {
-      ways.push_back({id, Way::Kind::kCall, rules_[call.rule].start, call.to});
+      ways.push_back({id, rules_[call.rule].start, call.to});
     }
   }
-  const std::vector<uint32_t> heights = solve(states_, ways, stack_height);
-  const std::vector<uint32_t> n_bytes = solve(states_, ways, byte_count);
-  for (StateId id = 0; id < states_.size(); ++id) {
-    states_[id].height = heights[id];
-    states_[id].n_bytes = n_bytes[id];
-  }
+  const std::vector<uint32_t> heights = least_heights(states_, ways);
+  for (StateId id = 0; id < states_.size(); ++id) states_[id].height = heights[id];
 }
 
 void GrammarBuilder::remove_dead_ways() {

@@ -51,20 +51,19 @@ class Grammar {
     bool is_counted = false;
     uint32_t min = 0;
     uint32_t max = kUnbounded;
-    uint32_t height = kUnbounded;   // stack that the end of the rule needs at least
-    uint32_t n_bytes = kUnbounded;  // about how many bytes the end of the rule needs at least
+    uint32_t height = kUnbounded;  // stack that the end of the rule needs at least
   };
 
   const State& state(StateId id) const { return states_[id]; }
   StateId start_of(RuleId rule) const { return starts_[rule]; }
   RuleId start_rule() const { return start_rule_; }
-  size_t n_states() const { return states_.size(); }
 
   // Calls may be nested this deep: less than JSON that is read (kMaxJsonDepth).
   static constexpr uint32_t kMaxHeight = 100;
 
  private:
   friend class GrammarBuilder;
+  friend class EndDistance;  // of tests
   Grammar() = default;
 
   std::vector<State> states_;
@@ -102,7 +101,6 @@ class GrammarBuilder {
   StateId add_text(StateId from, std::string_view text);
   void add_text(StateId from, std::string_view text, StateId to);
 
-  const std::string& where() const { return where_; }
   size_t n_states() const { return states_.size(); }
 
   // The finished grammar, without whatever cannot come to an end. Throws Error(kInvalidInput) when

@@ -30,12 +30,11 @@ class GrammarConstraint : public TokenConstraint {
   bool is_over() const { return is_over_; }
   // Whether the reply may end here.
   bool may_end() const { return is_over_ || automaton_.may_end(config_); }
-  // About how many bytes the shortest end of the reply has.
-  uint64_t bytes_to_end() const { return is_over_ ? 0 : automaton_.bytes_to_end(config_); }
 
   static constexpr size_t kMaxMasks = 64;
 
  private:
+  friend class EndDistance;  // of tests
   struct Mask {
     bool is_all = false;
     uint64_t last_use = 0;

@@ -135,7 +135,7 @@ TEST(GrammarConstraint, is_over_after_the_end_and_after_a_wrong_token) {
   EXPECT_FALSE(ended.mask(mask));
 }
 
-TEST(GrammarConstraint, remembers_a_bounded_amount) {
+TEST(Automaton, remembers_a_bounded_amount) {
   const auto grammar = compile_json_schema(
       Json::parse(R"({"type":"array","items":{"type":"string","pattern":"^([ab]{50})*$"}})", "s"),
       "schema");
@@ -151,6 +151,33 @@ TEST(GrammarConstraint, remembers_a_bounded_amount) {
     config = next;
     if (automaton.is_full()) automaton.forget_others(std::span(&config, 1));
     ASSERT_LE(automaton.n_configs(), Automaton::kMaxConfigs + 1);
+  }
+}
+
+// Each item is another place, and there are more places within a text than masks are kept.
+TEST(GrammarConstraint, masks_stay_right_when_others_are_forgotten) {
+  const auto trie = mini_trie(kRoot);
+  const char* schema = R"({"type":"array","maxItems":1000000,
+                           "items":{"type":"string","pattern":"^([ab]{40}[0-9]{40})*$"}})";
+  const auto grammar = compile_json_schema(Json::parse(schema, "schema"), "schema");
+  std::mt19937_64 rng(3);
+  GrammarConstraint constraint(trie, grammar);
+  std::vector<uint64_t> mask((static_cast<size_t>(trie->vocab_size()) + 63) / 64);
+  std::vector<uint64_t> expected = mask;
+  std::vector<int32_t> ids;
+  for (int i = 0; i < 40'000; ++i) {
+    ASSERT_TRUE(constraint.mask(mask)) << i;
+    if (i % 40 == 0) {
+      const auto fresh = constraint.clone();  // remembers nothing yet
+      ASSERT_TRUE(fresh->mask(expected)) << i;
+      ASSERT_EQ(mask, expected) << i;
+    }
+    ids = allowed_ids(mask);
+    std::erase_if(ids, [&](int32_t id) {
+      return trie->bytes(id).size() != 1 || trie->bytes(id).find_first_of("[\",ab01") != 0;
+    });
+    ASSERT_FALSE(ids.empty()) << i;
+    constraint.accept(ids[rng() % ids.size()]);
   }
 }
 

@@ -7,7 +7,8 @@ std::shared_ptr<const Grammar> compile_json_schema(const Json& schema, std::stri
   GrammarBuilder builder{std::string(where)};
   JsonRules json(builder);
   const SchemaNode root{&schema, std::string(where)};
-  SchemaRules rules(json, root, undeclared);
+  SchemaBudget budget;
+  SchemaRules rules(json, root, undeclared, budget);
   const RuleId start = rules.rule({root}, ValueForm::kJson);
   rules.build();
   return builder.finish(start);

@@ -112,6 +112,9 @@ TEST(JsonSchema, refuses_hostile_schemas_in_bounded_time) {
   std::string huge = "{\"enum\":[";
   for (int i = 0; i < 30'000; ++i) huge += fmt::format("\"{:0>20}\",", i * 0x9E3779B97F4A7C15u);
   EXPECT_THROW(compile(huge + "1]}"), Error);
+  std::string names = "{\"type\":\"object\",\"required\":[";
+  for (int i = 0; i < 200'000; ++i) names += fmt::format("\"{:06}\",", i);
+  EXPECT_THROW(compile(names + "\"x\"]}"), Error);
   std::string deep;
   for (int i = 0; i < 60; ++i) deep += R"({"type":"array","minItems":1,"items":)";
   deep += "true" + std::string(60, '}');
@@ -122,6 +125,25 @@ TEST(JsonSchema, refuses_hostile_schemas_in_bounded_time) {
   EXPECT_THROW(compile(R"({"type":"string","pattern":"^a*$","maxLength":1000000})"), Error);
   EXPECT_NO_THROW(compile(R"({"type":"string","minLength":999999,"maxLength":1000000000000})"));
   EXPECT_NO_THROW(compile(R"({"type":"array","items":true,"minItems":1000000})"));
+}
+
+// Which branches exclude each other is asked once, and only as long as it is little work.
+TEST(JsonSchema, compares_the_branches_of_oneof_within_the_budget) {
+  const auto branches = [](int n_branches, int n_values) {
+    std::string list;
+    for (int i = 0; i < n_branches; ++i) {
+      std::string values;
+      for (int k = 0; k < n_values; ++k) values += fmt::format("\"{}-{}\",", i, k);
+      list += fmt::format(R"({}{{"enum":[{}"{}"]}})", i == 0 ? "" : ",", values, i);
+    }
+    return list;
+  };
+  expect_error("{\"oneOf\":[" + branches(200, 300) + "]}", ErrorCode::kOutOfRange,
+               "schema.oneOf[1]");
+  // 400 ways to come to the same list.
+  std::string ways = "{\"$defs\":{\"x\":{\"oneOf\":[" + branches(40, 10) + "]}},\"anyOf\":[";
+  for (int i = 0; i < 400; ++i) ways += R"({"$ref":"#/$defs/x"},)";
+  expect_error(ways + "{}]}", ErrorCode::kOutOfRange, "schema");  // for its alternatives
 }
 
 TEST(JsonSchema, overlapping_alternatives_share_their_stacks) {

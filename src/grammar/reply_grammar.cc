@@ -128,8 +128,9 @@ class ReplyBuilder {
       return;
     }
     const SchemaNode root{rules_.schema, rules_.schema_where};
+    SchemaBudget budget;
     SchemaRules schema(json_, root,
-                       rules_.is_strict ? Undeclared::kForbidden : Undeclared::kAllowed);
+                       rules_.is_strict ? Undeclared::kForbidden : Undeclared::kAllowed, budget);
     const RuleId value = schema.rule({root}, ValueForm::kJson);
     schema.build();
     builder_.add_call(from, value, rule_.end);

@@ -101,6 +101,45 @@ TEST(ReplyGrammar, loose_tools_with_unsupported_schemas_take_anything) {
   EXPECT_THROW(compile_reply(rules), Error);
 }
 
+TEST(ReplyGrammar, loose_schemas_are_followed_only_as_long_as_it_is_little_work) {
+  std::string list;
+  for (int i = 0; i < 20'000; ++i) list += "\"" + std::to_string(i) + "\",";
+  const std::string texts = "{\"enum\":[" + list + "\"x\"]}";
+  const std::string unsupported = "{\"required\":[" + list + "\"x\"],\"allOf\":[{\"not\":true}]}";
+  const auto allows_text_for_number = [&](const std::string& costly, int n_costly) {
+    std::string text = "{\"$defs\":{\"texts\":" + texts + ",\"unsupported\":" + unsupported +
+                       "},\"type\":\"object\",\"properties\":{";
+    for (int i = 0; i < n_costly; ++i) text += "\"p" + std::to_string(i) + "\":" + costly + ",";
+    const Json schema = Json::parse(text + R"("last":{"type":"integer"}}})", "schema");
+    ReplyRules rules;
+    rules.tools = {{"f", &schema, false, "tools[0]"}};
+    const auto grammar = compile_reply(rules);
+    EXPECT_TRUE(accepts(grammar, block(call("f", parameter("last", "false", "1")))));
+    return accepts(grammar, block(call("f", parameter("last", "true", "x"))));
+  };
+  for (const char* costly :
+       {R"({"type":"array","items":{"type":"string","pattern":"^(a|b)*a(a|b){16}$"}})",
+        R"({"$ref":"#/$defs/texts"})", R"({"$ref":"#/$defs/unsupported"})"}) {
+    EXPECT_FALSE(allows_text_for_number(costly, 1)) << costly;
+    EXPECT_TRUE(allows_text_for_number(costly, 300)) << costly;
+  }
+}
+
+TEST(ReplyGrammar, names_of_loose_tools_are_known_where_there_are_few_alternatives) {
+  const auto allows_other_name = [&](int n_alternatives) {
+    std::string text = "{\"additionalProperties\":false,\"properties\":{";
+    for (int i = 0; i < 600; ++i) text += "\"p" + std::to_string(i) + "\":true,";
+    text += "\"last\":true},\"anyOf\":[";
+    for (int i = 1; i < n_alternatives; ++i) text += "{\"type\":\"object\"},";
+    const Json schema = Json::parse(text + "{}]}", "schema");
+    ReplyRules rules;
+    rules.tools = {{"f", &schema, false, "tools[0]"}};
+    return accepts(compile_reply(rules), block(call("f", parameter("other", "false", "1"))));
+  };
+  EXPECT_FALSE(allows_other_name(2));
+  EXPECT_TRUE(allows_other_name(490));
+}
+
 TEST(ReplyGrammar, without_calls_no_markup_comes) {
   const auto grammar = compile_reply(rules_of(CallRule::kNone, false, ThinkingMode::kThinking));
   EXPECT_TRUE(accepts(grammar, "thoughts with <｜DSML｜</think>text with ｜DSML"));

@@ -70,6 +70,10 @@ bool is_true(const Json* json) {
   return json != nullptr && json->kind() == Json::Kind::kBool && json->as_bool("");
 }
 
+bool is_false(const Json* json) {
+  return json != nullptr && json->kind() == Json::Kind::kBool && !json->as_bool("");
+}
+
 void check_array(const SchemaNode& node, std::string_view key) {
   const auto list = child(node, key);
   if (!list) return;
@@ -88,11 +92,17 @@ void check_objects(const SchemaNode& node) {
   }
 }
 
+// Of an array or object that the schema has there.
+size_t n_items(const SchemaNode& node, std::string_view key) {
+  const auto list = child(node, key);
+  if (!list) return 0;
+  return list->json->is_array() ? list->json->as_array("").size()
+                                : list->json->as_object(list->path).size();
+}
+
 // Whether `a` requires a property that `b` does not have.
 bool lacks_place(const SchemaNode& a, const SchemaNode& b) {
-  const Json* additional = b.json->find("additionalProperties");
-  const bool is_closed =
-      additional != nullptr && additional->kind() == Json::Kind::kBool && !additional->as_bool("");
+  const bool is_closed = is_false(b.json->find("additionalProperties"));
   const auto required = child(a, "required");
   if (!is_closed || !required || b.json->find("patternProperties") != nullptr) return false;
   for (const std::string_view key : {"allOf", "anyOf", "oneOf", "$ref"}) {
@@ -193,6 +203,15 @@ bool requires_property(const SchemaNode& node, std::string_view name) {
   });
 }
 
+bool is_impossible(const Conjunction& schemas) {
+  return std::ranges::any_of(schemas, [](const SchemaNode& node) { return is_false(node.json); });
+}
+
+size_t work_of_lists(const SchemaNode& node) {
+  constexpr size_t kPerWork = 8;
+  return (n_items(node, "enum") + n_items(node, "required")) / kPerWork;
+}
+
 void check_keywords(const SchemaNode& node) {
   for (const std::string_view key : kUnsupportedKeywords) {
     if (const auto found = child(node, key)) {
@@ -217,12 +236,24 @@ size_t SchemaResolver::size_of(const Partial& partial) {
   return size;
 }
 
-void SchemaResolver::spend(size_t work, const std::string& path) {
-  work_ += work;
-  if (work_ > kMaxWork) {
+void AlternativesBudget::spend(size_t work, const std::string& path) {
+  if (work > work_) {
+    work_ = 0;
     throw Error(ErrorCode::kOutOfRange, path,
                 "the schema has too many combinations of alternatives; use fewer anyOf and allOf");
   }
+  work_ -= work;
+}
+
+void SchemaResolver::spend_comparisons(size_t n_comparisons, const std::string& path) {
+  constexpr size_t kPerWork = 64;
+  budget_.spend(1 + n_comparisons / kPerWork, path);
+}
+
+void SchemaResolver::check_once(const SchemaNode& node) {
+  if (!checked_.insert(node.json).second) return;
+  check_keywords(node);
+  budget_.spend(work_of_lists(node), node.path);
 }
 
 // Follows a JSON pointer inside the document.
@@ -282,7 +313,7 @@ void SchemaResolver::expand(Partial partial, std::vector<Partial>& open) {
   const Pending next = std::move(partial.pending.back());
   partial.pending.pop_back();
   const SchemaNode& node = next.node;
-  spend(1 + next.trail.size(), node.path);
+  budget_.spend(1 + next.trail.size(), node.path);
   if (node.json->kind() == Json::Kind::kBool) {
     if (node.json->as_bool(node.path)) open.push_back(std::move(partial));
     return;
@@ -291,7 +322,7 @@ void SchemaResolver::expand(Partial partial, std::vector<Partial>& open) {
   if (std::ranges::find(next.trail, node.json) != next.trail.end()) {
     throw Error(ErrorCode::kInvalidInput, node.path, "the schema refers to itself without end");
   }
-  if (checked_.insert(node.json).second) check_keywords(node);
+  check_once(node);
   const bool is_done = std::ranges::any_of(
       partial.done, [&](const SchemaNode& other) { return other.json == node.json; });
   if (!is_done) partial.done.push_back(node);
@@ -310,11 +341,11 @@ void SchemaResolver::expand(Partial partial, std::vector<Partial>& open) {
     const auto list = child(node, key);
     if (!list) continue;
     const Json::Array& branches = list->json->as_array(list->path);
-    if (key == "oneOf") check_disjoint(node);
+    if (key == "oneOf" && disjoint_.insert(node.json).second) check_disjoint(node);
     std::vector<Partial> extended;
     for (const Partial& choice : choices) {
       for (size_t i = 0; i < branches.size(); ++i) {
-        spend(size_of(choice), node.path);
+        budget_.spend(size_of(choice), node.path);
         extended.push_back(choice);
         extended.back().pending.push_back({element(*list, i), trail});
       }
@@ -332,7 +363,7 @@ SchemaNode SchemaResolver::resolve(const SchemaNode& node) const {
   return at;
 }
 
-void SchemaResolver::check_disjoint(const SchemaNode& node) const {
+void SchemaResolver::check_disjoint(const SchemaNode& node) {
   const SchemaNode list = *child(node, "oneOf");
   const Json::Array& branches = list.json->as_array(list.path);
   const KindSet context = certain_kinds(node, std::nullopt);
@@ -355,27 +386,32 @@ void SchemaResolver::check_disjoint(const SchemaNode& node) const {
 }
 
 bool SchemaResolver::are_disjoint(const SchemaNode& first, const SchemaNode& second,
-                                  KindSet context, int depth) const {
+                                  KindSet context, int depth) {
+  budget_.spend(1, first.path);
   const SchemaNode a = resolve(first);
   const SchemaNode b = resolve(second);
   if (!a.json->is_object() || !b.json->is_object()) return false;
-  check_keywords(a);
-  check_keywords(b);
+  check_once(a);
+  check_once(b);
   const auto values_a = listed_values(a);
   const auto values_b = listed_values(b);
   const KindSet shared = certain_kinds(a, values_a) & certain_kinds(b, values_b) & context;
   if (shared == 0) return true;
   if (values_a && values_b) {
+    spend_comparisons(values_a->size() * values_b->size(), first.path);
     return std::ranges::none_of(*values_a, [&](const Json* x) {
       return std::ranges::any_of(*values_b, [&](const Json* y) { return may_be_equal(*x, *y); });
     });
   }
   if (shared != kObjectKind || depth == 0) return false;
+  const size_t n_required = n_items(a, "required") + n_items(b, "required");
+  spend_comparisons(n_required * (n_items(a, "properties") + n_items(b, "properties")), first.path);
   if (lacks_place(a, b) || lacks_place(b, a)) return true;
   const auto properties_a = child(a, "properties");
   const auto properties_b = child(b, "properties");
   if (!properties_a || !properties_b) return false;
   for (const Json::Member& member : properties_a->json->as_object(properties_a->path)) {
+    spend_comparisons(n_items(b, "properties") + n_required, first.path);
     const auto other = child(*properties_b, member.key);
     if (!other) continue;
     if (!requires_property(a, member.key) && !requires_property(b, member.key)) continue;

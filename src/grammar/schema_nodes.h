@@ -45,22 +45,39 @@ SchemaNode element(const SchemaNode& node, size_t i);
 // The values that "enum" and "const" leave; nothing without them.
 std::optional<std::vector<const Json*>> listed_values(const SchemaNode& node);
 bool requires_property(const SchemaNode& node, std::string_view name);
+// Whether a schema is `false`, so that no value satisfies all.
+bool is_impossible(const Conjunction& schemas);
+
+// For AlternativesBudget: to look once at all that "enum" and "required" list. The schema has
+// passed check_keywords.
+size_t work_of_lists(const SchemaNode& node);
 
 // Refuses keywords that are not enforced and values of the wrong type. Throws Error(kUnsupported)
 // or Error(kInvalidInput) with the path.
 void check_keywords(const SchemaNode& node);
 
+// A bound on the work for alternatives, of which there may be exponentially many: about the
+// schemas that are looked at and copied. Throws Error(kOutOfRange) at `path` when it is spent.
+class AlternativesBudget {
+ public:
+  void spend(size_t work, const std::string& path);
+  bool is_spent() const { return work_ == 0; }
+
+ private:
+  size_t work_ = 500'000;
+};
+
 class SchemaResolver {
  public:
-  // `root` must outlive the resolver.
-  explicit SchemaResolver(SchemaNode root) : root_(std::move(root)) {}
+  // `root` and `budget` must outlive the resolver.
+  SchemaResolver(SchemaNode root, AlternativesBudget& budget)
+      : root_(std::move(root)), budget_(budget) {}
 
   // Conjunctions of schema objects of which a value must satisfy one, and in which $ref, allOf,
   // anyOf and oneOf no longer count. Throws Error(kUnsupported, kInvalidInput, kOutOfRange).
   std::vector<Conjunction> alternatives(const Conjunction& schemas);
 
   static constexpr size_t kMaxAlternatives = 500;  // of one value
-  static constexpr size_t kMaxWork = 500'000;      // schemas looked at and copied
 
  private:
   struct Pending {
@@ -75,15 +92,18 @@ class SchemaResolver {
   void expand(Partial partial, std::vector<Partial>& open);
   SchemaNode resolve(const SchemaNode& node) const;
   SchemaNode target(const SchemaNode& node) const;
-  void check_disjoint(const SchemaNode& node) const;
+  void check_once(const SchemaNode& node);
+  void check_disjoint(const SchemaNode& node);
   // Of values whose kinds are in `context`. True only if it is certain.
-  bool are_disjoint(const SchemaNode& a, const SchemaNode& b, KindSet context, int depth) const;
+  bool are_disjoint(const SchemaNode& a, const SchemaNode& b, KindSet context, int depth);
   static size_t size_of(const Partial& partial);
-  void spend(size_t work, const std::string& path);
+  // For `n_comparisons` of short values.
+  void spend_comparisons(size_t n_comparisons, const std::string& path);
 
   SchemaNode root_;
-  std::set<const Json*> checked_;
-  size_t work_ = 0;
+  AlternativesBudget& budget_;
+  std::set<const Json*> checked_;   // their keywords
+  std::set<const Json*> disjoint_;  // the branches of their oneOf
 };
 
 }  // namespace dsv4

@@ -7,7 +7,12 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <optional>
 #include <set>
+#include <string_view>
+#include <unordered_map>
+#include <unordered_set>
+#include <utility>
 
 namespace dsv4 {
 
@@ -18,10 +23,42 @@ struct NamePattern {
   const CharDfa* dfa;
 };
 
-bool is_impossible(const Conjunction& schemas) {
-  return std::ranges::any_of(schemas, [](const SchemaNode& node) {
-    return node.json->kind() == Json::Kind::kBool && !node.json->as_bool("");
-  });
+Error too_many_patterns(const std::string& path) {
+  return {ErrorCode::kUnsupported, path,
+          fmt::format("more than {} patternProperties", SchemaRules::kMaxPatterns)};
+}
+
+// What one schema says about properties, to be looked up by name.
+struct Members {
+  std::unordered_map<std::string_view, SchemaNode> properties;
+  std::unordered_set<std::string_view> required;
+  std::vector<std::pair<std::string, SchemaNode>> patterns;
+  std::optional<SchemaNode> additional;
+};
+
+Members members_of(const SchemaNode& node) {
+  Members members;
+  if (const auto properties = child(node, "properties")) {
+    for (const Json::Member& member : properties->json->as_object(properties->path)) {
+      members.properties.emplace(
+          member.key,
+          SchemaNode{&member.value, fmt::format("{}.{}", properties->path, member.key)});
+    }
+  }
+  if (const auto required = child(node, "required")) {
+    for (const Json& name : required->json->as_array(required->path)) {
+      members.required.insert(name.as_string(required->path));
+    }
+  }
+  if (const auto patterns = child(node, "patternProperties")) {
+    const Json::Object& object = patterns->json->as_object(patterns->path);
+    if (object.size() > SchemaRules::kMaxPatterns) throw too_many_patterns(patterns->path);
+    for (const Json::Member& member : object) {
+      members.patterns.emplace_back(member.key, *child(*patterns, member.key));
+    }
+  }
+  members.additional = child(node, "additionalProperties");
+  return members;
 }
 
 // Names in the order of "properties" of each schema, then those that are only required.
@@ -48,37 +85,30 @@ std::vector<std::string> declared_names(const Conjunction& schemas) {
 
 }  // namespace
 
-// What the schemas say about the property `name`, declared or not.
-Conjunction SchemaRules::value_of(const Conjunction& schemas, const std::string& name) {
-  Conjunction value;
-  for (const SchemaNode& node : schemas) {
-    bool is_known = false;
-    if (const auto properties = child(node, "properties")) {
-      if (const auto property = child(*properties, name)) {
-        value.push_back(*property);
-        is_known = true;
-      }
-    }
-    if (const auto patterns = child(node, "patternProperties")) {
-      for (const Json::Member& member : patterns->json->as_object(patterns->path)) {
-        const SchemaNode pattern = *child(*patterns, member.key);
-        if (!regex(member.key, pattern.path).matches(name)) continue;
-        value.push_back(pattern);
-        is_known = true;
-      }
-    }
-    if (is_known) continue;
-    if (const auto additional = child(node, "additionalProperties")) value.push_back(*additional);
-  }
-  return value;
-}
-
 ObjectShape SchemaRules::shape_of(const Conjunction& schemas) {
+  std::vector<Members> all;
+  for (const SchemaNode& node : schemas) all.push_back(members_of(node));
+  const std::vector<std::string> declared = declared_names(schemas);
+  for (const SchemaNode& node : schemas) {
+    budget_.alternatives.spend(declared.size(), node.path);
+  }
   ObjectShape shape;
-  for (const std::string& name : declared_names(schemas)) {
-    const bool is_required = std::ranges::any_of(
-        schemas, [&](const SchemaNode& node) { return requires_property(node, name); });
-    shape.properties.push_back({name, value_of(schemas, name), is_required});
+  for (const std::string& name : declared) {
+    ObjectShape::Property property{name, {}, false};
+    for (const Members& members : all) {
+      if (members.required.contains(name)) property.is_required = true;
+      const size_t n_before = property.value.size();
+      const auto known = members.properties.find(name);
+      if (known != members.properties.end()) {
+        property.value.push_back(known->second);
+      }
+      for (const auto& [pattern, value] : members.patterns) {
+        if (regex(pattern, value.path).matches(name)) property.value.push_back(value);
+      }
+      const bool is_known = property.value.size() > n_before;
+      if (!is_known && members.additional) property.value.push_back(*members.additional);
+    }
+    shape.properties.push_back(std::move(property));
   }
   add_others(schemas, shape);
   return shape;
@@ -98,8 +128,7 @@ void SchemaRules::add_others(const Conjunction& schemas, ObjectShape& shape) {
       patterns.push_back({member.key, &regex(member.key, map->path)});
     }
     if (patterns.size() > kMaxPatterns) {
-      throw Error(ErrorCode::kUnsupported, map->path,
-                  fmt::format("more than {} patternProperties", kMaxPatterns));
+      throw too_many_patterns(map->path);
     }
   }
   const bool is_silent = !is_told && undeclared_ == Undeclared::kForbidden &&
@@ -126,10 +155,11 @@ void SchemaRules::add_others(const Conjunction& schemas, ObjectShape& shape) {
       const std::string& path = schemas.front().path;
       CharDfa dfa = CharDfa::any();
       if (!names.empty())
-        dfa = dfa.subtract(CharDfa::of_strings(names, budget_, path), budget_, path);
+        dfa = dfa.subtract(CharDfa::of_strings(names, budget_.automata, path), budget_.automata,
+                           path);
       for (size_t i = 0; i < patterns.size(); ++i) {
-        dfa = (matching >> i & 1) != 0 ? dfa.intersect(*patterns[i].dfa, budget_, path)
-                                       : dfa.subtract(*patterns[i].dfa, budget_, path);
+        dfa = (matching >> i & 1) != 0 ? dfa.intersect(*patterns[i].dfa, budget_.automata, path)
+                                       : dfa.subtract(*patterns[i].dfa, budget_.automata, path);
       }
       if (dfa.is_empty()) continue;
       others.names = std::move(dfa);

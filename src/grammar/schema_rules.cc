@@ -47,10 +47,6 @@ std::optional<SchemaNode> rest_of(const SchemaNode& node) {
   return items && items->json->is_array() ? child(node, "additionalItems") : items;
 }
 
-bool is_false(const SchemaNode& node) {
-  return node.json->kind() == Json::Kind::kBool && !node.json->as_bool("");
-}
-
 }  // namespace
 
 RuleId SchemaRules::rule(const Conjunction& schemas, ValueForm form) {
@@ -80,6 +76,7 @@ void SchemaRules::build() {
 KindSet SchemaRules::kinds_of_alternative(const Conjunction& schemas) {
   KindSet kinds = kAllKinds;
   for (const SchemaNode& node : schemas) {
+    budget_.alternatives.spend(work_of_lists(node), node.path);
     // Listed values say their kinds themselves.
     const bool is_listed = node.json->find("type") == nullptr && listed_values(node);
     if (!is_listed) kinds &= kinds_of(node);
@@ -143,6 +140,9 @@ void SchemaRules::add_listed(const Conjunction& schemas, const std::vector<const
     lists.emplace_back();
     for (const Json* value : *listed) lists.back().insert(value->print());
   }
+  const bool has_texts =
+      std::ranges::any_of(values, [](const Json* value) { return value->is_string(); });
+  const std::optional<CharDfa> pattern = has_texts ? pattern_of(schemas) : std::nullopt;
   for (const Json* value : values) {
     const auto has_value = [&](const auto& list) { return list.contains(value->print()); };
     if (!std::ranges::all_of(lists, has_value)) continue;
@@ -151,7 +151,7 @@ void SchemaRules::add_listed(const Conjunction& schemas, const std::vector<const
     if (kind == kFractionKind && std::trunc(value->as_double("")) == value->as_double("")) {
       kind = kIntegerKind;
     }
-    if ((kind & kinds) == 0 || !accepts(schemas, *value)) continue;
+    if ((kind & kinds) == 0 || !accepts(schemas, pattern, *value)) continue;
     if (form == ValueForm::kRawString) {
       json_.encoder().add_literal(rule.start, value->as_string(""), rule.end);
     } else {
@@ -160,8 +160,9 @@ void SchemaRules::add_listed(const Conjunction& schemas, const std::vector<const
   }
 }
 
-// Whether a listed value satisfies the keywords beside the list.
-bool SchemaRules::accepts(const Conjunction& schemas, const Json& value) {
+// Whether a listed value satisfies the keywords beside the list, and `pattern` of them.
+bool SchemaRules::accepts(const Conjunction& schemas, const std::optional<CharDfa>& pattern,
+                          const Json& value) {
   for (const SchemaNode& node : schemas) {
     const bool is_compound = value.is_array() || value.is_object();
     for (const std::string_view key : {"items", "prefixItems", "minItems", "maxItems", "properties",
@@ -176,7 +177,6 @@ bool SchemaRules::accepts(const Conjunction& schemas, const Json& value) {
     const Bounds length = bounds(schemas, "minLength", "maxLength");
     const size_t n = count_chars(text);
     if (n < length.min || n > length.max) return false;
-    const std::optional<CharDfa> pattern = pattern_of(schemas);
     return !pattern || pattern->matches(text);
   }
   return (kind_of(value) & kNumberKinds) == 0 || is_in_range(schemas, value);
@@ -246,7 +246,7 @@ SchemaRules::Bounds SchemaRules::bounds(const Conjunction& schemas, std::string_
 const CharDfa& SchemaRules::regex(const std::string& pattern, const std::string& path) {
   const auto found = regexes_.find(pattern);
   if (found != regexes_.end()) return found->second;
-  return regexes_.emplace(pattern, compile_regex(pattern, budget_, path)).first->second;
+  return regexes_.emplace(pattern, compile_regex(pattern, budget_.automata, path)).first->second;
 }
 
 // What pattern and format leave; nothing without them.
@@ -254,7 +254,7 @@ std::optional<CharDfa> SchemaRules::pattern_of(const Conjunction& schemas) {
   std::optional<CharDfa> all;
   const auto add = [&](const std::string& pattern, const std::string& path) {
     const CharDfa& dfa = regex(pattern, path);
-    all = all ? all->intersect(dfa, budget_, path) : dfa;
+    all = all ? all->intersect(dfa, budget_.automata, path) : dfa;
   };
   for (const SchemaNode& node : schemas) {
     if (const auto pattern = child(node, "pattern")) {
@@ -285,9 +285,9 @@ void SchemaRules::add_string(const Conjunction& schemas, TextForm form, GrammarB
   if (length.min > 0 || length.max != kUnbounded) {
     const uint64_t max =
         length.max == kUnbounded ? std::numeric_limits<uint64_t>::max() : length.max;
-    *pattern = pattern->intersect_length(length.min, max, budget_, path);
+    *pattern = pattern->intersect_length(length.min, max, budget_.automata, path);
   }
-  *pattern = pattern->intersect(CharDfa::without(forbidden_word(form)), budget_, path);
+  *pattern = pattern->intersect(CharDfa::without(forbidden_word(form)), budget_.automata, path);
   StateId from = rule.start;
   StateId to = rule.end;
   if (form == TextForm::kJson) {
@@ -323,7 +323,7 @@ void SchemaRules::add_array(const Conjunction& schemas, GrammarBuilder::Rule rul
   std::vector<RuleId> first;
   for (size_t i = 0; i < std::min<size_t>(n_first, size.max); ++i) {
     const Conjunction item = item_at(i);
-    if (std::ranges::any_of(item, is_false)) {
+    if (is_impossible(item)) {
       size.max = static_cast<uint32_t>(i);
       break;
     }
@@ -332,7 +332,7 @@ void SchemaRules::add_array(const Conjunction& schemas, GrammarBuilder::Rule rul
   std::optional<RuleId> rest;
   if (size.max > first.size()) {
     const Conjunction item = item_at(n_first);
-    if (!std::ranges::any_of(item, is_false)) rest = this->rule(item, ValueForm::kJson);
+    if (!is_impossible(item)) rest = this->rule(item, ValueForm::kJson);
   }
   if (size.min > size.max || (!rest && size.min > first.size())) return;
   json_.add_array(rule.start, first, rest, size.min, size.max, rule.end);

@@ -41,11 +41,21 @@ struct ObjectShape {
   std::vector<Others> others;  // properties that are not declared, by their names
 };
 
+// Bounds of the work for schemas, of one or of several together.
+struct SchemaBudget {
+  AlternativesBudget alternatives;
+  AutomatonBudget automata;
+  bool is_spent() const { return alternatives.is_spent() || automata.is_spent(); }
+};
+
 class SchemaRules {
  public:
-  // `root` is what references refer to, and must outlive this.
-  SchemaRules(JsonRules& json, SchemaNode root, Undeclared undeclared)
-      : json_(json), resolver_(std::move(root)), undeclared_(undeclared) {}
+  // `root` is what references refer to; it and `budget` must outlive this.
+  SchemaRules(JsonRules& json, SchemaNode root, Undeclared undeclared, SchemaBudget& budget)
+      : json_(json),
+        resolver_(std::move(root), budget.alternatives),
+        undeclared_(undeclared),
+        budget_(budget) {}
 
   // The rule of values that satisfy all schemas. It has no states before build().
   RuleId rule(const Conjunction& schemas, ValueForm form);
@@ -57,7 +67,7 @@ class SchemaRules {
   SchemaResolver& resolver() { return resolver_; }
   // The kinds of values that may satisfy all schemas, by their types and listed values.
   KindSet kinds(const Conjunction& schemas);
-  AutomatonBudget& budget() { return budget_; }
+  AutomatonBudget& budget() { return budget_.automata; }
 
   static constexpr size_t kMaxPatterns = 4;  // patternProperties of one object
 
@@ -73,11 +83,12 @@ class SchemaRules {
     uint32_t max = kUnbounded;
   };
 
-  static KindSet kinds_of_alternative(const Conjunction& schemas);
+  KindSet kinds_of_alternative(const Conjunction& schemas);
   void add_alternative(const Conjunction& schemas, ValueForm form, GrammarBuilder::Rule rule);
   void add_listed(const Conjunction& schemas, const std::vector<const Json*>& values, KindSet kinds,
                   ValueForm form, GrammarBuilder::Rule rule);
-  bool accepts(const Conjunction& schemas, const Json& value);
+  bool accepts(const Conjunction& schemas, const std::optional<CharDfa>& pattern,
+               const Json& value);
   void add_value(StateId from, const Json& value, StateId to);
   void add_number(const Conjunction& schemas, KindSet kinds, GrammarBuilder::Rule rule);
   void add_string(const Conjunction& schemas, TextForm form, GrammarBuilder::Rule rule);
@@ -88,13 +99,12 @@ class SchemaRules {
   Bounds bounds(const Conjunction& schemas, std::string_view min_key, std::string_view max_key);
   const CharDfa& regex(const std::string& pattern, const std::string& path);
   std::optional<CharDfa> pattern_of(const Conjunction& schemas);
-  Conjunction value_of(const Conjunction& schemas, const std::string& name);
   void add_others(const Conjunction& schemas, ObjectShape& shape);
 
   JsonRules& json_;
   SchemaResolver resolver_;
   Undeclared undeclared_;
-  AutomatonBudget budget_;
+  SchemaBudget& budget_;
   std::map<std::string, CharDfa> regexes_;  // those compiled so far
   std::map<Key, RuleId> rules_;
   std::deque<Open> open_;

@@ -233,7 +233,7 @@ ApiRequest parse_messages_request(const Json& body, const ApiSettings& settings,
   check_tools(request);
   request.stream = fields.boolean("stream").value_or(false);
   if (const auto metadata = fields.object("metadata")) {
-    request.user = metadata->text("user_id").value_or("");
+    metadata->text("user_id");
   }
   request.cache_salt = fields.text("cache_salt").value_or("");
   read_messages(fields, settings, system_turns(fields), read_message, request);

@@ -1,6 +1,7 @@
 #include "server/api_error.h"
 
 #include "base/check.h"
+#include "text/unicode.h"
 
 #include <iterator>
 
@@ -35,7 +36,6 @@ constexpr KindRow kRows[] = {
     {ApiError::Kind::kTooLarge, 413, kInvalidRequest, "request_too_large", "request_too_large"},
     {ApiError::Kind::kRateLimit, 429, "rate_limit_error", "rate_limit_exceeded",
      "rate_limit_error"},
-    {ApiError::Kind::kQuota, 429, "insufficient_quota", "insufficient_quota", "rate_limit_error"},
     {ApiError::Kind::kOverloaded, 503, "server_error", "overloaded", "overloaded_error"},
     {ApiError::Kind::kInternal, 500, "server_error", "internal_error", "api_error"},
 };
@@ -50,7 +50,9 @@ const KindRow& row_of(ApiError::Kind kind) {
 
 int ApiError::status() const { return row_of(kind).status; }
 const char* ApiError::openai_type() const { return row_of(kind).openai_type; }
-const char* ApiError::openai_code() const { return row_of(kind).openai_code; }
+const char* ApiError::openai_code() const {
+  return code.empty() ? row_of(kind).openai_code : code.c_str();
+}
 const char* ApiError::anthropic_type() const { return row_of(kind).anthropic_type; }
 
 ApiError api_error_of(const Error& error) {
@@ -80,11 +82,14 @@ ApiError api_error_of(const Error& error) {
 
 Json error_json(ApiKind api, const ApiError& error, const std::string& request_id) {
   Json inner;
+  // They may repeat bytes of the request.
+  const std::string message = replace_ill_formed_utf8(error.message);
+  const std::string param = replace_ill_formed_utf8(error.param);
   if (api == ApiKind::kMessages) {
     // Clients know what is too long by how the message begins.
-    const bool is_placed = !error.param.empty() && error.kind != ApiError::Kind::kContextLength;
-    const std::string place = is_placed ? error.param + ": " : "";
-    inner.set("type", error.anthropic_type()).set("message", place + error.message);
+    const bool is_placed = !param.empty() && error.kind != ApiError::Kind::kContextLength;
+    const std::string place = is_placed ? param + ": " : "";
+    inner.set("type", error.anthropic_type()).set("message", place + message);
     if (error.kind == ApiError::Kind::kThread) {
       inner.set("details", Json()
                                .set("error_code", error.openai_code())
@@ -92,8 +97,8 @@ Json error_json(ApiKind api, const ApiError& error, const std::string& request_i
     }
     return Json().set("type", "error").set("error", inner).set("request_id", request_id);
   }
-  inner.set("message", error.message).set("type", error.openai_type());
-  inner.set("param", error.param.empty() ? Json() : Json(error.param));
+  inner.set("message", message).set("type", error.openai_type());
+  inner.set("param", param.empty() ? Json() : Json(param));
   inner.set("code", error.openai_code() == nullptr ? Json() : Json(error.openai_code()));
   return Json().set("error", inner);
 }

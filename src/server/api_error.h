@@ -22,22 +22,22 @@ struct ApiError {
     kInvalid,           // the request is not what the API takes
     kContextLength,     // prompt and reply do not fit the context
     kAuthentication,    // no key, or an unknown one
-    kPermission,        // the key may not do this
+    kPermission,        // pages of this origin may not use the server
     kNotFound,          // no such route or object
     kModelNotFound,     // another model than the one that is served
     kPreviousResponse,  // previous_response_id is not stored (any more)
     kThread,            // Anthropic's message threads are not kept here
     kMethod,            // the route takes another method
     kTimeout,           // the request did not arrive, or the reply was not done, in time
-    kTooLarge,          // the body or one of its lists exceeds a limit
+    kTooLarge,          // the body exceeds a limit
     kRateLimit,         // the key's requests or tokens per minute are spent
-    kQuota,             // the key's share is spent for longer
     kOverloaded,        // the queue is full, or the server is shutting down
     kInternal,          // a fault of the server
   };
   Kind kind = Kind::kInvalid;
   std::string message;
   std::string param = {};  // JSON path of what is wrong, or empty
+  std::string code = {};   // for OpenAI's APIs instead of the kind's; empty: that of the kind
 
   int status() const;  // of HTTP
   const char* openai_type() const;

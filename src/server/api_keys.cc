@@ -40,21 +40,14 @@ bool is_name(std::string_view name) {
   });
 }
 
-std::optional<int> hex_value(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return std::nullopt;
-}
-
 std::optional<Sha256> parse_hash(std::string_view text) {
   Sha256 hash{};
   if (text.size() != 2 * hash.size()) return std::nullopt;
   for (size_t i = 0; i < hash.size(); ++i) {
-    const auto high = hex_value(text[2 * i]);
-    const auto low = hex_value(text[2 * i + 1]);
-    if (!high || !low) return std::nullopt;
-    hash[i] = static_cast<uint8_t>(*high * 16 + *low);
+    const int high = hex_value(text[2 * i]);
+    const int low = hex_value(text[2 * i + 1]);
+    if (high < 0 || low < 0) return std::nullopt;
+    hash[i] = static_cast<uint8_t>(high * 16 + low);
   }
   return hash;
 }
@@ -129,6 +122,13 @@ Sha256 sha256(std::string_view bytes) {
     throw Error(ErrorCode::kUnsupported, "OpenSSL", "has no SHA-256");
   }
   return out;
+}
+
+uint64_t sha256_bits(std::string_view bytes) {
+  const Sha256 hash = sha256(bytes);
+  uint64_t bits = 0;
+  for (size_t i = 0; i < sizeof bits; ++i) bits = bits << 8 | hash[i];
+  return bits;
 }
 
 std::vector<ApiKey> parse_api_keys(std::string_view text, const std::string& where) {
@@ -233,10 +233,8 @@ int Tenant::priority() const {
 uint64_t Tenant::salt() const {
   const std::lock_guard lock(mutex_);
   const std::string secret(key_.hash.begin(), key_.hash.end());
-  const Sha256 hash =
-      sha256(key_.group.empty() ? "key\n" + key_.name + "\n" + secret : "group\n" + key_.group);
-  uint64_t salt = 0;
-  for (size_t i = 0; i < sizeof salt; ++i) salt = salt << 8 | hash[i];
+  const uint64_t salt = sha256_bits(key_.group.empty() ? "key\n" + key_.name + "\n" + secret
+                                                       : "group\n" + key_.group);
   return salt == 0 ? 1 : salt;
 }
 

@@ -27,6 +27,9 @@ namespace dsv4 {
 
 using Sha256 = std::array<uint8_t, 32>;
 Sha256 sha256(std::string_view bytes);
+// The first eight bytes of it. One-way: who knows them and their text does not find others', nor a
+// text for given ones.
+uint64_t sha256_bits(std::string_view bytes);
 
 struct ApiKey {
   std::string name;

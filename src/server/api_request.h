@@ -92,7 +92,6 @@ struct ApiRequest {
 
   bool stream = false;
   bool include_usage = false;  // of kChat and kCompletions while streaming
-  std::string user;            // as the client names its user; for logs only
   std::string cache_salt;      // prefixes are shared among requests of one salt and key only
 
   // Of kResponses.

@@ -149,9 +149,8 @@ int HttpServer::port() const { return impl_->port_; }
 
 std::string HttpServer::url() const {
   const HttpOptions& options = impl_->shared_->options;
-  const bool is_v6 = options.host.find(':') != std::string::npos;
-  return fmt::format("{}://{}{}{}:{}", options.tls_certificate.empty() ? "http" : "https",
-                     is_v6 ? "[" : "", options.host, is_v6 ? "]" : "", impl_->port_);
+  return fmt::format("{}://{}", options.tls_certificate.empty() ? "http" : "https",
+                     host_and_port(options.host, impl_->port_));
 }
 
 bool HttpServer::drain(std::chrono::milliseconds time) { return impl_->drain(time); }
@@ -164,15 +163,6 @@ void HttpServer::run_every(std::chrono::milliseconds period, std::function<void(
 
 void HttpServer::post(std::function<void()> fn) {
   if (!impl_->stopped_.load()) impl_->loop_->post(std::move(fn));
-}
-
-void HttpServer::adopt(int fd, std::string remote) {
-  // Functions that are posted can be copied, transports cannot.
-  const auto transport =
-      std::make_shared<std::unique_ptr<Transport>>(impl_->loop_->adopt(fd, impl_->sockets_));
-  post([impl = impl_.get(), transport, remote = std::move(remote)] {
-    impl->add(std::move(*transport), remote);
-  });
 }
 
 HttpCounters HttpServer::counters() const { return impl_->shared_->tally.snapshot(); }

@@ -41,9 +41,6 @@ class HttpServer {
   // Runs `fn` on the I/O thread, or not at all if the server has stopped.
   void post(std::function<void()> fn);
 
-  // Serves the peer of a connected stream socket, which it owns from now on. Throws Error(kIo).
-  void adopt(int fd, std::string remote);
-
   HttpCounters counters() const;
 
  private:

@@ -9,13 +9,6 @@
 namespace dsv4 {
 namespace {
 
-std::string lower_case(std::string_view text) {
-  std::string out(text);
-  std::ranges::transform(out, out.begin(),
-                         [](char c) { return c >= 'A' && c <= 'Z' ? char(c - 'A' + 'a') : c; });
-  return out;
-}
-
 // "[::1]:80" -> "::1"; "Name:80" -> "name".
 std::string host_name(std::string_view host) {
   if (host.starts_with('[')) return lower_case(host.substr(1, host.find(']') - 1));
@@ -75,7 +68,7 @@ std::optional<HttpProblem> AccessRules::check(const HttpRequest& request) const 
   if (host != nullptr && !allows_host(*host)) {
     return HttpProblem{421, "host_not_allowed",
                        fmt::format("this server is not called \"{}\"; allow the name with "
-                                   "--allowed-host",
+                                   "--allow-host",
                                    shortened(host_name(*host)))};
   }
   const std::string* origin = request.header("origin");

@@ -248,7 +248,7 @@ void Connection::on_request() {
   HttpRequest request = std::move(parser_->request());
   parser_.reset();
   release_body();
-  if (input_.empty()) input_ = {};  // it may have grown with the body
+  if (input_.empty()) release(input_);  // it may have grown with the body
   request.remote = remote_;
   request.id = shared_->next_id();
   if (auto preflight = shared_->access.preflight(request)) {
@@ -280,8 +280,7 @@ void Connection::hand_over(HttpRequest request) {
                       .code = "internal_error",
                       .id = request.id,
                       .method = request.method,
-                      .path = request.path,
-                      .remote = remote_};
+                      .path = request.path};
   const auto exchange = exchange_;
   try {
     shared_->handler(std::move(request), std::make_shared<Responder>(exchange));
@@ -310,7 +309,6 @@ void Connection::fail(HttpProblem problem, CutReason reason) {
   add(shared_->tally.problems_total);
   add(shared_->tally.cut_off[static_cast<size_t>(reason)]);
   problem.id = shared_->next_id();
-  problem.remote = remote_;
   if (parser_ != nullptr) {
     problem.method = parser_->request().method;
     problem.path = parser_->request().path;
@@ -320,7 +318,7 @@ void Connection::fail(HttpProblem problem, CutReason reason) {
   HttpReply answer = shared_->shape(problem);
   answer.headers.push_back({"X-Request-Id", problem.id});
   if (problem.method == "HEAD") answer.body.clear();
-  input_ = {};
+  release(input_);
   discarding_ = true;
   enter(Phase::kReplying);
   last_progress_ = phase_start_;
@@ -340,8 +338,7 @@ void Connection::pump() {
     HttpReply answer = shared_->shape({.status = 500,
                                        .code = "internal_error",
                                        .message = "the request was given up",
-                                       .id = exchange_->request_id(),
-                                       .remote = remote_});
+                                       .id = exchange_->request_id()});
     exchange_->respond(answer.status, std::move(answer.headers), answer.body);
     return;  // and comes back
   }
@@ -384,7 +381,7 @@ void Connection::on_write(std::optional<size_t> n) {
   if (sent_ == sending_.size()) {
     sending_.clear();
     sent_ = 0;
-    if (sending_.capacity() > kKeptBuffer) sending_ = {};
+    if (sending_.capacity() > kKeptBuffer) release(sending_);
   }
   start_write();
   if (!writing_ && response_ended_) on_sent_all();
@@ -414,7 +411,7 @@ void Connection::linger() {
   enter(Phase::kLingering);
   if (peer_ended_) return close();
   discarding_ = true;
-  input_ = {};
+  release(input_);
   transport_->end_writing();
   start_read();
 }

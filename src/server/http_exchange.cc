@@ -87,29 +87,17 @@ void Exchange::abandon() {
   schedule_pump();
 }
 
-void Exchange::on_disconnect(std::function<void()> fn) {
-  {
-    const std::lock_guard lock(mutex_);
-    if (!over_) {
-      std::swap(on_disconnect_, fn);
-      return;
-    }
-    if (!gone_) return;
-  }
-  if (fn) fn();
-}
-
 void Exchange::on_done(std::function<void(const ResponseEnd&)> fn) {
   ResponseEnd result;
   {
     const std::lock_guard lock(mutex_);
     if (!over_) {
-      std::swap(on_done_, fn);
+      on_done_.push_back(std::move(fn));
       return;
     }
     result = result_;
   }
-  if (fn) fn(result);
+  fn(result);
 }
 
 void Exchange::post(std::function<void()> fn) {
@@ -120,11 +108,6 @@ void Exchange::post(std::function<void()> fn) {
 bool Exchange::gone() const {
   const std::lock_guard lock(mutex_);
   return gone_;
-}
-
-size_t Exchange::queued_bytes() const {
-  const std::lock_guard lock(mutex_);
-  return unsent_bytes_;
 }
 
 Exchange::Output Exchange::take() {
@@ -173,8 +156,7 @@ void Exchange::complete() { end(false); }
 void Exchange::disconnect() { end(true); }
 
 void Exchange::end(bool client_gone) {
-  std::function<void()> disconnected;
-  std::function<void(const ResponseEnd&)> done;
+  std::vector<std::function<void(const ResponseEnd&)>> done;
   ResponseEnd result;
   {
     const std::lock_guard lock(mutex_);
@@ -184,12 +166,10 @@ void Exchange::end(bool client_gone) {
     gone_ = client_gone && stage_ != Stage::kEnded;
     result_.client_gone = client_gone;
     result = result_;
-    std::swap(disconnected, on_disconnect_);
     std::swap(done, on_done_);
-    outbox_ = {};
+    release(outbox_);
   }
-  if (disconnected && gone_) disconnected();  // written once, here
-  if (done) done(result);
+  for (auto fn = done.rbegin(); fn != done.rend(); ++fn) (*fn)(result);
 }
 
 Responder::~Responder() { exchange_->abandon(); }
@@ -210,8 +190,6 @@ void Responder::write(std::string_view bytes) { exchange_->write(bytes); }
 
 void Responder::finish() { exchange_->finish(); }
 
-void Responder::on_disconnect(std::function<void()> fn) { exchange_->on_disconnect(std::move(fn)); }
-
 void Responder::on_done(std::function<void(const ResponseEnd&)> fn) {
   exchange_->on_done(std::move(fn));
 }
@@ -219,7 +197,5 @@ void Responder::on_done(std::function<void(const ResponseEnd&)> fn) {
 void Responder::post(std::function<void()> fn) { exchange_->post(std::move(fn)); }
 
 bool Responder::gone() const { return exchange_->gone(); }
-
-size_t Responder::queued_bytes() const { return exchange_->queued_bytes(); }
 
 }  // namespace dsv4

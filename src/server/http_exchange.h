@@ -11,6 +11,7 @@
 #include <mutex>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace dsv4 {
 
@@ -40,11 +41,9 @@ class Exchange {
   void write(std::string_view bytes);
   void finish();
   void abandon();  // the Responder is destroyed
-  void on_disconnect(std::function<void()> fn);
   void on_done(std::function<void(const ResponseEnd&)> fn);
   void post(std::function<void()> fn);
   bool gone() const;
-  size_t queued_bytes() const;
 
   // For the connection.
   const std::string& request_id() const { return setup_.request_id; }
@@ -91,8 +90,7 @@ class Exchange {
   bool gone_ = false;
   StreamFiller filler_;
   ResponseEnd result_;
-  std::function<void()> on_disconnect_;
-  std::function<void(const ResponseEnd&)> on_done_;
+  std::vector<std::function<void(const ResponseEnd&)>> on_done_;
 };
 
 }  // namespace dsv4

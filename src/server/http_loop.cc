@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "base/mapped_file.h"
+#include "server/http_message.h"
 
 #include <list>
 #include <optional>
@@ -12,7 +13,6 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <boost/asio/executor_work_guard.hpp>
-#include <boost/asio/generic/stream_protocol.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/post.hpp>
@@ -25,7 +25,7 @@ namespace {
 namespace asio = boost::asio;
 using asio::ip::tcp;
 using boost::system::error_code;
-using Socket = asio::generic::stream_protocol::socket;
+using Socket = tcp::socket;
 using TlsStream = asio::ssl::stream<Socket>;
 
 // Pause after the system had no descriptor for a new connection.
@@ -117,11 +117,6 @@ class TlsTransport final : public Transport {
  private:
   std::shared_ptr<TlsStream> stream_;
 };
-
-std::string host_and_port(const std::string& host, int port) {
-  const bool is_v6 = host.find(':') != std::string::npos;
-  return is_v6 ? fmt::format("[{}]:{}", host, port) : fmt::format("{}:{}", host, port);
-}
 
 // What to do about it, as far as one can tell.
 const char* listen_advice(error_code error) {
@@ -217,7 +212,7 @@ void IoLoop::Impl::accept(const std::shared_ptr<Listener>& listener) {
       const tcp::endpoint remote = socket.remote_endpoint(unknown);
       watch_peer(socket.native_handle());
       // A peer that has left already is found out by reading.
-      listener->accepted(transport(Socket(std::move(socket)), listener->options),
+      listener->accepted(transport(std::move(socket), listener->options),
                          unknown ? std::string() : remote.address().to_string());
       return accept(listener);
     }
@@ -296,20 +291,6 @@ void IoLoop::stop_listening() {
     listener->pause.cancel();
   }
   impl_->listeners.clear();
-}
-
-std::unique_ptr<Transport> IoLoop::adopt(int fd, const SocketOptions& options) {
-  sockaddr_storage name{};
-  socklen_t length = sizeof name;
-  Socket socket(impl_->io);
-  error_code error;
-  if (::getsockname(fd, reinterpret_cast<sockaddr*>(&name), &length) != 0) {
-    error = error_code(errno, boost::system::system_category());
-  } else {
-    socket.assign(asio::generic::stream_protocol(name.ss_family, 0), fd, error);
-  }
-  if (error) throw Error(ErrorCode::kIo, "socket", "cannot be served: " + error.message());
-  return Impl::transport(std::move(socket), options);
 }
 
 }  // namespace dsv4

@@ -55,10 +55,6 @@ class IoLoop {
              std::function<void()> failed);
   void stop_listening();
 
-  // A transport over a connected stream socket, which is owned from now on. From any
-  // thread. Throws Error(kIo).
-  std::unique_ptr<Transport> adopt(int fd, const SocketOptions& options);
-
  private:
   class Impl;
   std::unique_ptr<Impl> impl_;

@@ -14,12 +14,6 @@ bool equal_ignoring_case(std::string_view a, std::string_view b) {
   return std::ranges::equal(a, b, {}, lower, lower);
 }
 
-int hex_value(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  const char l = lower(c);
-  return l >= 'a' && l <= 'f' ? l - 'a' + 10 : -1;
-}
-
 void append_clean(std::string& out, std::string_view value) {
   for (const char c : value) {
     const auto byte = static_cast<unsigned char>(c);
@@ -33,18 +27,6 @@ const std::string* find_header(const HttpHeaders& headers, std::string_view name
   const auto found = std::ranges::find_if(
       headers, [&](const HttpHeader& header) { return equal_ignoring_case(header.name, name); });
   return found == headers.end() ? nullptr : &found->value;
-}
-
-std::optional<std::string> HttpRequest::query_value(std::string_view name) const {
-  std::string_view rest = query;
-  while (!rest.empty()) {
-    const std::string_view pair = rest.substr(0, rest.find('&'));
-    rest.remove_prefix(std::min(rest.size(), pair.size() + 1));
-    const size_t equals = std::min(pair.size(), pair.find('='));
-    if (percent_decode(pair.substr(0, equals), true) != name) continue;
-    return percent_decode(pair.substr(std::min(pair.size(), equals + 1)), true);
-  }
-  return std::nullopt;
 }
 
 std::string_view http_status_text(int status) {
@@ -131,12 +113,28 @@ std::string http_date(int64_t unix_s) {
                      kMonths[utc.tm_mon], 1900 + utc.tm_year, utc.tm_hour, utc.tm_min, utc.tm_sec);
 }
 
-std::optional<std::string> percent_decode(std::string_view text, bool plus_is_space) {
+std::string lower_case(std::string_view text) {
+  std::string out(text);
+  std::ranges::transform(out, out.begin(), lower);
+  return out;
+}
+
+int hex_value(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  const char l = lower(c);
+  return l >= 'a' && l <= 'f' ? l - 'a' + 10 : -1;
+}
+
+std::string host_and_port(std::string_view host, int port) {
+  const bool is_v6 = host.find(':') != std::string_view::npos;
+  return is_v6 ? fmt::format("[{}]:{}", host, port) : fmt::format("{}:{}", host, port);
+}
+
+std::optional<std::string> percent_decode(std::string_view text) {
   std::string out;
   out.reserve(text.size());
   for (size_t i = 0; i < text.size(); ++i) {
     char c = text[i];
-    if (c == '+' && plus_is_space) c = ' ';
     if (c == '%') {
       if (i + 2 >= text.size()) return std::nullopt;
       const int high = hex_value(text[i + 1]);

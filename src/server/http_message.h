@@ -33,8 +33,6 @@ struct HttpRequest {
   bool keep_alive = true;  // the peer wants to send more requests
 
   const std::string* header(std::string_view name) const { return find_header(headers, name); }
-  // The decoded value of a parameter of the query; "" if it has none, nothing if it is not there.
-  std::optional<std::string> query_value(std::string_view name) const;
 };
 
 // A whole response. Content-Length, Connection, Date and X-Request-Id are added when it is sent.
@@ -54,8 +52,10 @@ struct HttpProblem {
   std::string id = {};
   std::string method = {};
   std::string path = {};
-  std::string remote = {};
 };
+
+// Empties a string and gives its memory back, which assigning an empty one does not.
+inline void release(std::string& text) { std::string().swap(text); }
 
 // "Not Found" for 404.
 std::string_view http_status_text(int status);
@@ -63,8 +63,15 @@ std::string_view http_status_text(int status);
 // Time in the form of the Date header.
 std::string http_date(int64_t unix_s);
 
-// %XX and, in a query, '+' decoded. Nothing where an escape is broken or the result has a NUL.
-std::optional<std::string> percent_decode(std::string_view text, bool plus_is_space);
+// ASCII letters alone; others stay.
+std::string lower_case(std::string_view text);
+// -1 for what is no hexadecimal digit.
+int hex_value(char c);
+// "[::1]:80", "localhost:80".
+std::string host_and_port(std::string_view host, int port);
+
+// %XX decoded. Nothing where an escape is broken or the result has a NUL.
+std::optional<std::string> percent_decode(std::string_view text);
 
 // How the body of a response is delimited.
 struct ResponseFraming {

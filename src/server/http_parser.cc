@@ -19,13 +19,6 @@ using boost::system::error_code;
 // ("0\r\n\r\n") is the shortest. Beast asserts it when it reads that end.
 constexpr size_t kShortestRest = 5;
 
-std::string lower_case(std::string_view text) {
-  std::string out(text);
-  std::ranges::transform(out, out.begin(),
-                         [](char c) { return c >= 'A' && c <= 'Z' ? char(c - 'A' + 'a') : c; });
-  return out;
-}
-
 bool is_token(std::string_view text) {
   constexpr std::string_view kOthers = "!#$%&'*+-.^_`|~";
   return !text.empty() && std::ranges::all_of(text, [&](char c) {
@@ -261,7 +254,7 @@ void RequestParser::Impl::set_target() {
   target = target.substr(0, target.find('#'));
   const size_t question = std::min(target.size(), target.find('?'));
   request_.query = target.substr(std::min(target.size(), question + 1));
-  const auto path = percent_decode(target.substr(0, question), false);
+  const auto path = percent_decode(target.substr(0, question));
   request_.path = path.value_or("");
   if (prefix > 0 && request_.path.empty()) request_.path = "/";
   const bool is_star = request_.path == "*" && request_.method == "OPTIONS";

@@ -47,18 +47,16 @@ class Responder {
   void write(std::string_view bytes);
   void finish();
 
-  // Calls `fn` once if the peer leaves, or is cut off, before the response has ended: on the I/O
-  // thread, or at once on this one if it has happened. It must not throw. A later call replaces it.
-  void on_disconnect(std::function<void()> fn);
-  // The same when nothing more will be done for this response, for any reason.
+  // Calls `fn` once when nothing more will be done for this response, for any reason: on the I/O
+  // thread, or at once on this one if that is so already. It must not throw. Of several functions
+  // the one that was added last is called first.
   void on_done(std::function<void(const ResponseEnd&)> fn);
 
   // Runs `fn` on the I/O thread; not at all if the connection has ended before.
   void post(std::function<void()> fn);
 
+  // Whether the peer has left, or was cut off, before the response had ended.
   bool gone() const;
-  // Bytes written that the peer has not taken yet.
-  size_t queued_bytes() const;
 
  private:
   std::shared_ptr<Exchange> exchange_;

@@ -14,13 +14,8 @@ namespace dsv4 {
 // Reads give up after five minutes. Used by one thread.
 class TestClient {
  public:
-  struct Adopt {
-    int fd;
-  };
-
   // With a size, little is taken before it is read.
   explicit TestClient(int port, int family = AF_INET, int receive_buffer_bytes = 0);
-  explicit TestClient(Adopt adopt) : fd_(adopt.fd) {}
   ~TestClient() { close(false); }
   TestClient(const TestClient&) = delete;
   TestClient& operator=(const TestClient&) = delete;

@@ -61,10 +61,10 @@ void append_line(std::string& out, std::string_view name, std::string_view label
 
 }  // namespace
 
-void Histogram::observe(double value, uint64_t n) {
+void Histogram::observe(double value) {
   const auto bucket = std::ranges::lower_bound(bounds_, value) - bounds_.begin();
-  counts_[static_cast<size_t>(bucket)].fetch_add(n, std::memory_order_relaxed);
-  sum_.fetch_add(value * static_cast<double>(n), std::memory_order_relaxed);
+  counts_[static_cast<size_t>(bucket)].fetch_add(1, std::memory_order_relaxed);
+  sum_.fetch_add(value, std::memory_order_relaxed);
 }
 
 Metrics::Series& Metrics::series(std::string_view name, std::string_view help, Type type,
@@ -82,13 +82,6 @@ Counter& Metrics::counter(std::string_view name, std::string_view help,
   Series& found = series(name, help, Type::kCounter, labels);
   if (found.counter == nullptr) found.counter = &counters_.emplace_back();
   return *found.counter;
-}
-
-Gauge& Metrics::gauge(std::string_view name, std::string_view help, const MetricLabels& labels) {
-  const std::lock_guard lock(mutex_);
-  Series& found = series(name, help, Type::kGauge, labels);
-  if (found.gauge == nullptr) found.gauge = &gauges_.emplace_back();
-  return *found.gauge;
 }
 
 Histogram& Metrics::histogram(std::string_view name, std::string_view help,
@@ -142,8 +135,7 @@ std::string Metrics::print() const {
       } else if (found.counter != nullptr) {
         append_line(out, name, labels, fmt::format("{}", found.counter->value()));
       } else {
-        append_line(out, name, labels,
-                    print_value(found.value ? found.value() : found.gauge->value()));
+        append_line(out, name, labels, print_value(found.value()));
       }
     }
   }

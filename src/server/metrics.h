@@ -24,23 +24,13 @@ class Counter {
   std::atomic<uint64_t> value_{0};
 };
 
-class Gauge {
- public:
-  void set(double value) { value_.store(value, std::memory_order_relaxed); }
-  void add(double n) { value_.fetch_add(n, std::memory_order_relaxed); }
-  double value() const { return value_.load(std::memory_order_relaxed); }
-
- private:
-  std::atomic<double> value_{0};
-};
-
 class Histogram {
  public:
   // Upper bounds of the buckets, rising; a last one without bound is added.
   explicit Histogram(std::vector<double> bounds)
       : bounds_(std::move(bounds)), counts_(bounds_.size() + 1) {}
 
-  void observe(double value, uint64_t n = 1);
+  void observe(double value);
 
  private:
   friend class Metrics;
@@ -59,7 +49,6 @@ class Metrics {
   // The series with these labels, made when it is asked for first. The help of the first call for a
   // name stays. A name has one type, and valid characters, which is checked.
   Counter& counter(std::string_view name, std::string_view help, const MetricLabels& labels = {});
-  Gauge& gauge(std::string_view name, std::string_view help, const MetricLabels& labels = {});
   Histogram& histogram(std::string_view name, std::string_view help, std::vector<double> bounds,
                        const MetricLabels& labels = {});
 
@@ -76,7 +65,6 @@ class Metrics {
   enum class Type { kCounter, kGauge, kHistogram };
   struct Series {
     Counter* counter = nullptr;
-    Gauge* gauge = nullptr;
     Histogram* histogram = nullptr;
     std::function<double()> value;
   };
@@ -94,7 +82,6 @@ class Metrics {
   mutable std::mutex mutex_;
   std::map<std::string, Family, std::less<>> families_;
   std::deque<Counter> counters_;
-  std::deque<Gauge> gauges_;
   std::deque<Histogram> histograms_;
 };
 

@@ -158,7 +158,7 @@ ApiRequest parse_chat_request(const Json& body, const ApiSettings& settings) {
   read_tool_choice(fields, request);
   check_tools(request);
   request.parallel_tool_calls = fields.boolean("parallel_tool_calls").value_or(true);
-  request.user = fields.text("user").value_or("");
+  fields.text("user");
   request.cache_salt = fields.text("cache_salt").value_or("");
   read_messages(fields, settings, {}, read_message, request);
   return request;

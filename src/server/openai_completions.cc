@@ -117,7 +117,7 @@ ApiRequest parse_completions_request(const Json& body, const ApiSettings& settin
     if (!request.stream) fields.fail("stream_options", "is allowed only with \"stream\": true");
     request.include_usage = options->boolean("include_usage").value_or(false);
   }
-  request.user = fields.text("user").value_or("");
+  fields.text("user");
   request.cache_salt = fields.text("cache_salt").value_or("");
   read_prompts(fields, settings, request);
   return request;

@@ -311,16 +311,15 @@ ApiRequest parse_responses_request(const Json& body, const ApiSettings& settings
   check_tools(request);
   request.parallel_tool_calls = fields.boolean("parallel_tool_calls").value_or(true);
   fields.object("metadata");
-  request.user = fields.text("user").value_or("");
+  fields.text("user");
   request.cache_salt = fields.text("cache_salt").value_or("");
   request.echoed = echo_of(fields, request);
   read_conversation(fields, settings, stored, request);
   return request;
 }
 
-Json::Array messages_to_store(const ApiRequest& request, const Json& reply) {
-  Json::Array messages = request.new_messages;
-  if (!request.is_prefill() || messages.empty()) {
+Json::Array messages_to_store(Json::Array messages, bool is_prefill, const Json& reply) {
+  if (!is_prefill || messages.empty()) {
     messages.push_back(reply);
     return messages;
   }

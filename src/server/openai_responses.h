@@ -17,7 +17,8 @@ using StoredConversation = std::function<std::optional<Json::Array>(const std::s
 ApiRequest parse_responses_request(const Json& body, const ApiSettings& settings,
                                    const StoredConversation& stored);
 
-// What is to be stored of a request and the `reply` to it (ReplyWriter::message).
-Json::Array messages_to_store(const ApiRequest& request, const Json& reply);
+// What is to be stored of a request's new messages and the `reply` (ReplyWriter::message), which of
+// a prefill goes on with the last of them.
+Json::Array messages_to_store(Json::Array messages, bool is_prefill, const Json& reply);
 
 }  // namespace dsv4

@@ -61,17 +61,27 @@ TEST(OpenAiResponses, goes_on_from_a_stored_reply) {
   };
   const ApiRequest first = parse(R"({"model": "m", "input": "one", "instructions": "I"})");
   const Json reply = Json().set("role", "assistant").set("content", "1");
-  store.put("key", "resp_1", "", messages_to_store(first, reply), "{}");
+  store.put("key", "resp_1", "", messages_to_store(first.new_messages, false, reply), "{}");
   const ApiRequest second =
       parse(R"({"model": "m", "input": "two", "previous_response_id": "resp_1"})", stored);
   EXPECT_EQ(Json(second.messages).print(),
             R"([{"role": "user", "content": "one"}, {"role": "assistant", "content": "1"}, )"
             R"({"role": "user", "content": "two"}])");
-  store.put("key", "resp_2", "resp_1", messages_to_store(second, reply), "{}");
+  store.put("key", "resp_2", "resp_1", messages_to_store(second.new_messages, false, reply), "{}");
   EXPECT_EQ(store.conversation("key", "resp_2")->size(), 4u);
   EXPECT_EQ(store.conversation("other key", "resp_2"), std::nullopt);
   EXPECT_EQ(error_of(R"({"model": "m", "input": "x", "previous_response_id": "resp_9"})"),
             "404 previous_response_id | Previous response with id 'resp_9' not found.");
+}
+
+TEST(OpenAiResponses, stores_a_prefilled_reply_as_one_message) {
+  const ApiRequest request = parse(R"({"model": "m", "input": [
+      {"role": "user", "content": "Tell me"}, {"role": "assistant", "content": "Once"}]})");
+  ASSERT_TRUE(request.is_prefill());
+  const Json reply = Json().set("role", "assistant").set("content", " upon");
+  const Json::Array stored = messages_to_store(request.new_messages, request.is_prefill(), reply);
+  ASSERT_EQ(stored.size(), 2u);
+  EXPECT_EQ(stored[1].at("content", ""), Json("Once upon"));
 }
 
 TEST(OpenAiResponses, errors_name_the_path) {

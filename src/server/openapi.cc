@@ -5,6 +5,8 @@
 #include <string>
 #include <utility>
 
+#include <fmt/core.h>
+
 namespace dsv4 {
 namespace {
 
@@ -112,7 +114,9 @@ Json text_or_parts(const char* type_name) {
   return either({text(), list_of(text_part(type_name), kMaxTokens)});
 }
 
-Json tool_name() { return text().set("pattern", "^[A-Za-z0-9_.:/-]{1,128}$"); }
+Json tool_name() {
+  return text().set("pattern", fmt::format("^[A-Za-z0-9_.:/-]{{1,{}}}$", kMaxToolName));
+}
 
 Json function_schema(const char* schema_key) {
   return ObjectSchema()
@@ -404,7 +408,7 @@ Json responses_of(bool has_stream, const char* media_type) {
       {"400", "the request is not what the route takes; the error names the JSON path"},
       {"401", "no valid API key"},
       {"404", "no such model or stored response"},
-      {"413", "the body or one of its lists is too large"},
+      {"413", "the body is too large"},
       {"429", "the key's quota is spent, or too many requests wait; see Retry-After"},
       {"503", "the server is full or shutting down; see Retry-After"}};
   for (const auto& [status, description] : kErrors) {

@@ -151,7 +151,7 @@ Prompt PromptBuilder::chat(const ApiRequest& request, uint64_t salt) const {
       }
       conversation.add(message);
     }
-    prompt.conversation = conversation;
+    if (!request.is_prefill()) prompt.conversation = conversation;
   }
 
   TokenList tokens(tokenizer_);
@@ -217,12 +217,10 @@ std::optional<Replay> PromptBuilder::replay_of(std::span<const int32_t> ids,
   return replay;
 }
 
-void PromptBuilder::remember(const ApiRequest& request, const Prompt& prompt, const Json& message,
+void PromptBuilder::remember(const Prompt& prompt, const Json& message,
                              std::span<const int32_t> ids, const ReplyEnd& end) const {
-  if (replays_ == nullptr || !prompt.conversation || end.stop_string || request.is_prefill())
-    return;
-  const ChatOptions options = chat_options_of(request, variant_);
-  std::optional<Replay> replay = replay_of(ids, options.thinking_mode);
+  if (replays_ == nullptr || !prompt.conversation || end.stop_string) return;
+  std::optional<Replay> replay = replay_of(ids, prompt.mode);
   if (!replay) return;
   replays_->remember(prompt.conversation->keys_of(message), std::move(*replay));
 }

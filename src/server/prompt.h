@@ -26,7 +26,8 @@ struct Prompt {
   // Whether the reply begins within reasoning.
   ThinkingMode mode = ThinkingMode::kChat;
   int64_t n_replayed = 0;  // messages whose tokens were known
-  // Where the reply will stand, for remember(); nothing for a raw prompt.
+  // Where the reply will stand, for remember(); nothing for a raw prompt, and where the reply goes
+  // on with the client's own text.
   std::optional<ReplayStore::Conversation> conversation = {};
 };
 
@@ -46,12 +47,12 @@ class PromptBuilder {
   Prompt chat(const ApiRequest& request, uint64_t salt) const;
   Prompt raw(const RawPrompt& prompt) const;
 
-  // Remembers the tokens of a complete reply to `prompt`, that of `request`: `message` as the
-  // client has it (ReplyWriter::message), `ids` as sampled, with the end-of-sentence token if it
-  // came. Does nothing where the tokens are not the message: a stop string cut the text off, the
-  // reasoning did not end, or the reply went on with the client's own text.
-  void remember(const ApiRequest& request, const Prompt& prompt, const Json& message,
-                std::span<const int32_t> ids, const ReplyEnd& end) const;
+  // Remembers the tokens of a complete reply to `prompt`: `message` as the client has it
+  // (ReplyWriter::message), `ids` as sampled, with the end-of-sentence token if it came. Does
+  // nothing where the tokens are not the message: a stop string cut the text off, the reasoning did
+  // not end, or the reply went on with the client's own text.
+  void remember(const Prompt& prompt, const Json& message, std::span<const int32_t> ids,
+                const ReplyEnd& end) const;
 
  private:
   std::optional<Replay> find(const std::vector<ReplayKey>& keys) const;

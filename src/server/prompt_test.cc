@@ -153,7 +153,7 @@ TEST(Prompt, the_next_prompt_begins_with_this_one_and_the_sampled_tokens) {
       ASSERT_TRUE(begins_with(prompt.ids, known)) << seed << " turn " << turn;
       ASSERT_EQ(prompt.n_replayed, turn) << seed;
       const Reply reply = random_reply(request, prompt, seed * 10 + static_cast<uint64_t>(turn));
-      builder.remember(request, prompt, reply.message, reply.ids, reply.end);
+      builder.remember(prompt, reply.message, reply.ids, reply.end);
       known = prompt.ids;
       append(known, reply.ids);
       append_next_turn(messages, as_client_sends(reply.message, random));
@@ -170,7 +170,7 @@ TEST(Prompt, dropped_reasoning_leaves_the_rest_of_the_turn) {
   const ApiRequest request = request_of(messages, false, "high");
   const Prompt prompt = builder.chat(request, 0);
   const Reply reply = random_reply(request, prompt, 3);
-  builder.remember(request, prompt, reply.message, reply.ids, reply.end);
+  builder.remember(prompt, reply.message, reply.ids, reply.end);
   append_next_turn(messages, reply.message);
   const Prompt next = builder.chat(request_of(messages, false, "high"), 0);
   EXPECT_EQ(next.n_replayed, 1);
@@ -192,7 +192,7 @@ TEST(Prompt, changed_replies_are_encoded_from_their_text) {
   const ApiRequest request = request_of(messages, true, "high");
   const Prompt prompt = builder.chat(request, 0);
   const Reply reply = random_reply(request, prompt, 20);
-  builder.remember(request, prompt, reply.message, reply.ids, reply.end);
+  builder.remember(prompt, reply.message, reply.ids, reply.end);
   const auto n_replayed = [&](const Json& sent) {
     Json::Array changed = messages;
     append_next_turn(changed, sent);
@@ -239,7 +239,7 @@ TEST(Prompt, what_is_not_the_message_is_not_remembered) {
   const ApiRequest request = request_of(messages, false, "high");
   const Json message = Json().set("role", "assistant").set("content", "x");
   const auto remember = [&](const std::string& text, const ReplyEnd& end) {
-    builder.remember(request, builder.chat(request, 0), message, encoded(text), end);
+    builder.remember(builder.chat(request, 0), message, encoded(text), end);
     return replays.size();
   };
   EXPECT_EQ(remember("thoughts without an end", {FinishReason::kLength}), 0u);

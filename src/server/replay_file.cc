@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstring>
 #include <optional>
 #include <type_traits>
@@ -212,11 +213,14 @@ void ReplayFile::give_up(const std::string& reason) {
 
 void ReplayFile::write(const std::string& bytes) {
   // One write: a record is there whole or, after a crash, damaged at the end of the file.
-  if (::write(fd_, bytes.data(), bytes.size()) == std::ssize(bytes)) {
+  const ssize_t n = ::write(fd_, bytes.data(), bytes.size());
+  if (n == std::ssize(bytes)) {
     n_bytes_ += bytes.size();
     return;
   }
-  give_up(fmt::format("{}: {}", path_.string(), std::strerror(errno)));
+  const std::string reason =
+      n < 0 ? std::strerror(errno) : fmt::format("room for {} of {} bytes", n, bytes.size());
+  give_up(fmt::format("{}: {}", path_.string(), reason));
 }
 
 void ReplayFile::append(const ReplayRecord& record) {

@@ -35,7 +35,7 @@ std::string encode_replay_record(const ReplayRecord& record);
 // Nothing (seed 0) for bytes that are no such file, or one of another model.
 ReplayFileContent parse_replay_file(std::span<const std::byte> bytes, uint64_t model);
 
-// Used under the lock of its store.
+// Used by one thread at a time.
 class ReplayFile {
  public:
   using Log = std::function<void(const std::string&)>;

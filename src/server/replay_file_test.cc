@@ -9,6 +9,7 @@
 #include <fstream>
 
 #include <fmt/core.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 namespace dsv4 {
@@ -157,6 +158,7 @@ TEST_F(ReplayFiles, the_store_goes_on_in_memory_where_the_disk_fails) {
   fs::remove_all(folder_);
   for (int n = 0; n < 200; ++n) {
     ASSERT_NO_THROW(store.remember(record(n).keys, record(n).replay)) << n;
+    ASSERT_NO_THROW(store.flush()) << n;
     EXPECT_TRUE(store.find(record(n).keys)) << n;
   }
   EXPECT_EQ(log_.size(), 1u);
@@ -167,12 +169,43 @@ TEST_F(ReplayFiles, the_file_is_bounded_and_keeps_the_latest) {
   constexpr size_t kMaxBytes = 4000;
   {
     ReplayStore store(kMaxBytes, open(kSeed));
-    for (int n = 0; n < 300; ++n) store.remember(record(n % 100).keys, record(n % 100).replay);
+    for (int n = 0; n < 300; ++n) {
+      store.remember(record(n % 100).keys, record(n % 100).replay);
+      if (n % 3 == 0) store.flush();
+    }
     EXPECT_LE(fs::file_size(path_), 3 * kMaxBytes);
   }
   ReplayStore store(kMaxBytes, open(1));
   EXPECT_TRUE(store.find(record(99).keys));
   EXPECT_FALSE(store.find(record(1).keys));
+}
+
+TEST_F(ReplayFiles, the_store_writes_when_it_is_told_to_and_at_its_end) {
+  const auto n_written = [&] { return open(1)->take_records().size(); };
+  {
+    ReplayStore store(1 << 20, open(kSeed));
+    store.remember(record(1).keys, record(1).replay);
+    EXPECT_TRUE(store.has_unwritten());
+    EXPECT_EQ(n_written(), 0u);
+    store.flush();
+    EXPECT_FALSE(store.has_unwritten());
+    EXPECT_EQ(n_written(), 1u);
+    store.remember(record(2).keys, record(2).replay);
+  }
+  EXPECT_EQ(n_written(), 2u);
+}
+
+TEST_F(ReplayFiles, says_that_there_was_no_room) {
+  const auto file = open(kSeed);
+  rlimit old{};
+  ::getrlimit(RLIMIT_FSIZE, &old);
+  const rlimit limit{fs::file_size(path_) + 10, old.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &limit), 0);
+  errno = ENOTTY;  // of something else
+  file->append(record(1));
+  ::setrlimit(RLIMIT_FSIZE, &old);
+  ASSERT_EQ(log_.size(), 1u);
+  EXPECT_NE(log_[0].find("room for 10 of "), std::string::npos) << log_[0];
 }
 
 TEST_F(ReplayFiles, a_folder_that_is_not_there_is_an_error) {

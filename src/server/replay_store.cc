@@ -137,7 +137,7 @@ ReplayStore::ReplayStore(size_t max_bytes, std::unique_ptr<ReplayFile> file)
   for (ReplayRecord& record : file_->take_records()) insert(record.keys, std::move(record.replay));
 }
 
-ReplayStore::~ReplayStore() = default;
+ReplayStore::~ReplayStore() { flush(); }
 
 bool ReplayStore::insert(const std::vector<ReplayKey>& keys, Replay replay) {
   if (keys.empty()) return false;
@@ -157,15 +157,35 @@ bool ReplayStore::insert(const std::vector<ReplayKey>& keys, Replay replay) {
 void ReplayStore::remember(const std::vector<ReplayKey>& keys, Replay replay) {
   const std::lock_guard lock(mutex_);
   if (!insert(keys, std::move(replay)) || file_ == nullptr) return;
-  file_->append({entries_.front().keys, entries_.front().replay});
+  unwritten_.push_back({entries_.front().keys, entries_.front().replay});
+}
+
+void ReplayStore::flush() {
+  if (file_ == nullptr) return;
+  const std::lock_guard file_lock(file_mutex_);
+  std::vector<ReplayRecord> records;
+  {
+    const std::lock_guard lock(mutex_);
+    records.swap(unwritten_);
+  }
+  for (const ReplayRecord& record : records) file_->append(record);
   if (file_->n_bytes() > 2 * max_bytes_) shorten_file();
+}
+
+bool ReplayStore::has_unwritten() const {
+  const std::lock_guard lock(mutex_);
+  return !unwritten_.empty();
 }
 
 // Entries that are not in memory any more go from the file too.
 void ReplayStore::shorten_file() {
   std::vector<ReplayRecord> records;
-  for (auto entry = entries_.rbegin(); entry != entries_.rend(); ++entry) {
-    records.push_back({entry->keys, entry->replay});
+  {
+    const std::lock_guard lock(mutex_);
+    for (auto entry = entries_.rbegin(); entry != entries_.rend(); ++entry) {
+      records.push_back({entry->keys, entry->replay});
+    }
+    unwritten_.clear();  // part of these
   }
   file_->rewrite(records);
 }

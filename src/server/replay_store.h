@@ -33,13 +33,14 @@ struct ReplayKey {
 };
 
 class ReplayFile;
+struct ReplayRecord;
 
 // Bounded memory; the least recently used go first. All methods may be called from several threads.
 class ReplayStore {
  public:
   // `seed` makes keys unpredictable.
   ReplayStore(size_t max_bytes, uint64_t seed);
-  // Begins with what the file has, whose seed counts, and writes new replies there too.
+  // Begins with what the file has, whose seed counts; flush() writes new replies there.
   ReplayStore(size_t max_bytes, std::unique_ptr<ReplayFile> file);
   ~ReplayStore();
 
@@ -61,6 +62,10 @@ class ReplayStore {
   Conversation conversation(uint64_t salt) const { return {seed_, salt}; }
 
   void remember(const std::vector<ReplayKey>& keys, Replay replay);
+  // Writes what was remembered since the last call, which may take long; others go on meanwhile.
+  // The destructor does so too.
+  void flush();
+  bool has_unwritten() const;
   std::optional<Replay> find(const std::vector<ReplayKey>& keys);
 
   size_t n_bytes() const;
@@ -74,9 +79,10 @@ class ReplayStore {
   };
   using Entries = std::list<Entry>;
 
-  // All with mutex_ held.
+  // With mutex_ held.
   bool insert(const std::vector<ReplayKey>& keys, Replay replay);
   void drop(Entries::iterator entry);
+  // With file_mutex_ held.
   void shorten_file();
 
   size_t max_bytes_;
@@ -85,7 +91,9 @@ class ReplayStore {
   size_t n_bytes_ = 0;
   Entries entries_;  // the most recently used first
   std::map<ReplayKey, Entries::iterator> index_;
-  std::unique_ptr<ReplayFile> file_;  // may be null
+  std::vector<ReplayRecord> unwritten_;
+  std::mutex file_mutex_;                   // taken before mutex_
+  const std::unique_ptr<ReplayFile> file_;  // may be null
 };
 
 }  // namespace dsv4

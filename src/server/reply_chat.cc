@@ -10,16 +10,15 @@ namespace {
 
 using Kind = ParseEvent::Kind;
 
-const char* finish_name(FinishReason reason) {
-  switch (reason) {
-    case FinishReason::kStop:
-      return "stop";
-    case FinishReason::kLength:
-      return "length";
-    case FinishReason::kToolCalls:
-      return "tool_calls";
-  }
-  return "stop";
+constexpr std::string_view kDone = "data: [DONE]\n\n";
+
+Json bare_token_json(std::string_view bytes, float logprob) {
+  Json::Array numbers;
+  for (const char c : bytes) numbers.push_back(static_cast<unsigned char>(c));
+  return Json()
+      .set("token", token_text(bytes))
+      .set("logprob", logprob_json(logprob))
+      .set("bytes", std::move(numbers));
 }
 
 class ChatWriter : public ReplyWriter {
@@ -58,17 +57,12 @@ class ChatWriter : public ReplyWriter {
   }
 
   void on_finish(std::string& out) override {
-    if (request_.include_usage) {
-      Json chunk = head("chat.completion.chunk");
-      chunk.set("choices", Json::Array()).set("usage", openai_usage(usage_));
-      append_event(out, chunk.print());
-    }
-    out += "data: [DONE]\n\n";
+    append_openai_end(out, head("chat.completion.chunk"),
+                      request_.include_usage ? &usage_ : nullptr);
   }
 
   void on_fail(const ApiError& error, std::string& out) override {
-    append_event(out, error_json(ApiKind::kChat, error, id_).print());
-    out += "data: [DONE]\n\n";
+    append_openai_failure(out, error_json(ApiKind::kChat, error, id_));
   }
 
   Json body() override {
@@ -111,11 +105,7 @@ class ChatWriter : public ReplyWriter {
     Json::Array content;
     Json::Array reasoning;
     for (const LoggedToken& token : unsent_tokens(choice)) {
-      Json json = token_json(token.bytes, token.logprob);
-      Json::Array top;
-      for (const auto& [bytes, logprob] : token.top) top.push_back(token_json(bytes, logprob));
-      json.set("top_logprobs", std::move(top));
-      (token.is_reasoning ? reasoning : content).push_back(std::move(json));
+      (token.is_reasoning ? reasoning : content).push_back(token_json(token));
     }
     Json lists = Json().set("content", std::move(content)).set("refusal", Json());
     if (!reasoning.empty() && request_.show_reasoning) {
@@ -160,6 +150,19 @@ Json openai_usage(const ReplyUsage& usage) {
       .set("prompt_cache_miss_tokens", usage.n_prompt - usage.n_cached);
 }
 
+void append_openai_end(std::string& out, Json head, const ReplyUsage* usage) {
+  if (usage != nullptr) {
+    head.set("choices", Json::Array()).set("usage", openai_usage(*usage));
+    append_event(out, head.print());
+  }
+  out += kDone;
+}
+
+void append_openai_failure(std::string& out, const Json& error) {
+  append_event(out, error.print());
+  out += kDone;
+}
+
 std::string token_text(std::string_view bytes) { return replace_ill_formed_utf8(bytes); }
 
 Json logprob_json(float logprob) {
@@ -167,13 +170,10 @@ Json logprob_json(float logprob) {
   return std::max(kLeast, double{logprob});
 }
 
-Json token_json(std::string_view bytes, float logprob) {
-  Json::Array numbers;
-  for (const char c : bytes) numbers.push_back(static_cast<unsigned char>(c));
-  return Json()
-      .set("token", token_text(bytes))
-      .set("logprob", logprob_json(logprob))
-      .set("bytes", std::move(numbers));
+Json token_json(const LoggedToken& token) {
+  Json::Array top;
+  for (const auto& [bytes, logprob] : token.top) top.push_back(bare_token_json(bytes, logprob));
+  return bare_token_json(token.bytes, token.logprob).set("top_logprobs", std::move(top));
 }
 
 }  // namespace dsv4

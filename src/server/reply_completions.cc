@@ -35,16 +35,11 @@ class CompletionsWriter : public ReplyWriter {
   }
 
   void on_finish(std::string& out) override {
-    if (request_.include_usage) {
-      append_event(out,
-                   head().set("choices", Json::Array()).set("usage", openai_usage(usage_)).print());
-    }
-    out += "data: [DONE]\n\n";
+    append_openai_end(out, head(), request_.include_usage ? &usage_ : nullptr);
   }
 
   void on_fail(const ApiError& error, std::string& out) override {
-    append_event(out, error_json(ApiKind::kCompletions, error, id_).print());
-    out += "data: [DONE]\n\n";
+    append_openai_failure(out, error_json(ApiKind::kCompletions, error, id_));
   }
 
   Json body() override {

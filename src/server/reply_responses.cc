@@ -128,10 +128,7 @@ class ResponsesWriter : public ReplyWriter {
     Json::Array list;
     for (const LoggedToken& token : unsent_tokens(state)) {
       if (token.is_reasoning) continue;
-      Json json = token_json(token.bytes, token.logprob);
-      Json::Array top;
-      for (const auto& [bytes, logprob] : token.top) top.push_back(token_json(bytes, logprob));
-      list.push_back(json.set("top_logprobs", std::move(top)));
+      list.push_back(token_json(token));
     }
     logprobs_.insert(logprobs_.end(), list.begin(), list.end());
     return list;

@@ -14,22 +14,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr int kRetryAfterS = 1;
-
 double seconds_since(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
-}
-
-const char* finish_reason_name(FinishReason reason) {
-  switch (reason) {
-    case FinishReason::kStop:
-      return "stop";
-    case FinishReason::kLength:
-      return "length";
-    case FinishReason::kToolCalls:
-      break;
-  }
-  return "tool_calls";
 }
 
 // What is told of an end that the client did not bring about, nothing for an ordinary one.
@@ -56,10 +42,11 @@ ReplySession::ReplySession(Service& service, Call call, ApiRequest request,
     : service_(service),
       call_(std::move(call)),
       request_(std::move(request)),
+      is_prefill_(request_.is_prefill()),
       prompts_(std::move(prompts)) {
   ReplyContext context{.tokenizer = &service.tokenizer_,
                        .ids = IdMaker(service.draw()),
-                       .created = call_.record.unix_ms / 1000,
+                       .created = call_.record->unix_ms / 1000,
                        .mode = prompts_.front().mode};
   for (const Prompt& prompt : prompts_) {
     if (request_.echo) {
@@ -68,12 +55,18 @@ ReplySession::ReplySession(Service& service, Call call, ApiRequest request,
     for (int64_t i = 0; i < request_.n; ++i) choices_.emplace_back(prompt.parsing);
   }
   writer_ = make_reply_writer(request_, std::move(context));
-  if (service.trace_ == nullptr) return;
-  trace_.emplace(call_.http.id, call_.http.path, call_.arrived);
-  trace_->encoded(request_, prompts_);
+  if (service.trace_ != nullptr) {
+    trace_.emplace(call_.http.id, call_.http.path, call_.arrived);
+    trace_->encoded(request_, prompts_);
+  }
+  // Not needed for the time of the reply, which may be long.
+  request_.messages = Json::Array();
+  request_.prompts = std::vector<RawPrompt>();
+  if (!request_.store) request_.new_messages = Json::Array();
 }
 
 void ReplySession::submit(std::vector<Request> requests) {
+  if (trace_) trace_->submitted();  // from the next line on it belongs to the I/O thread
   arrange_end();
   for (Request& request : requests) {
     const auto notify = [weak = weak_from_this()] {
@@ -97,14 +90,12 @@ void ReplySession::submit(std::vector<Request> requests) {
       return;
     }
   }
-  if (trace_) trace_->submitted();
   submitted_ = true;
   call_.responder->post([self = shared_from_this()] { self->drain(); });
 }
 
 // The responder keeps the session until nothing more can be sent.
 void ReplySession::arrange_end() {
-  call_.responder->on_disconnect([self = shared_from_this()] { self->cancel(); });
   call_.responder->on_done([self = shared_from_this()](const ResponseEnd& end) {
     self->cancel();
     self->log(end);
@@ -162,11 +153,11 @@ void ReplySession::begin() {
     const StreamEvent& first = sources_[i].events.front();
     if (first.kind != StreamEvent::Kind::kStarted) continue;  // it ended before it began
     n_cached += first.usage.n_cached;
-    call_.record.cache_miss = first.usage.miss;
+    call_.record->cache_miss = first.usage.miss;
     service_.counts_.queue_s.observe(first.usage.queued_s);
   }
-  call_.record.tokens_in = n_prompt;
-  call_.record.tokens_cached = n_cached;
+  call_.record->tokens_in = n_prompt;
+  call_.record->tokens_cached = n_cached;
   begun_ = true;
   writer_->start(n_prompt, n_cached, out_);
 }
@@ -193,10 +184,9 @@ void ReplySession::end_choice(Choice& choice, size_t index, const std::string& s
   ReplyEnd end{.reason = choice.reply.finish_reason()};
   if (!stop_string.empty()) end.stop_string = stop_string;
   writer_->end(index, end, out_);
-  service_.counts_.count_end(finish_reason_name(end.reason));
+  service_.counts_.count_end(finish_name(end.reason));
   if (request_.api == ApiKind::kCompletions) return;
-  service_.prompts_.remember(request_, prompts_.front(), writer_->message(index),
-                             choice.reply.ids(), end);
+  service_.remember(prompts_.front(), writer_->message(index), choice.reply.ids(), end);
 }
 
 void ReplySession::measure_token() {
@@ -207,8 +197,8 @@ void ReplySession::measure_token() {
           std::chrono::duration<double>(now - *last_token_).count());
     }
   } else {
-    call_.record.first_token_s = seconds_since(call_.arrived);
-    service_.counts_.first_token_s.observe(call_.record.first_token_s);
+    call_.record->first_token_s = seconds_since(call_.arrived);
+    service_.counts_.first_token_s.observe(call_.record->first_token_s);
   }
   last_token_ = now;
 }
@@ -225,7 +215,7 @@ void ReplySession::fail(const ApiError& error, int retry_after_s) {
 void ReplySession::finish() {
   writer_->finish(out_);
   over_ = true;
-  if (request_.store) keep_response();
+  if (request_.store) keep_response(request_.stream ? writer_->body_text() : out_);
   if (request_.stream) {
     send();
     call_.responder->finish();
@@ -245,26 +235,27 @@ void ReplySession::send() {
   call_.responder->write(std::exchange(out_, {}));
 }
 
-void ReplySession::keep_response() {
-  service_.responses_.put(service_.tenant_of(call_), writer_->id(), request_.previous_response_id,
-                          messages_to_store(request_, writer_->message(0)), writer_->body_text());
+void ReplySession::keep_response(std::string body) {
+  service_.responses_.put(
+      service_.tenant_of(call_), writer_->id(), request_.previous_response_id,
+      messages_to_store(std::move(request_.new_messages), is_prefill_, writer_->message(0)),
+      std::move(body));
 }
 
 void ReplySession::log(const ResponseEnd& end) {
   if (trace_) service_.trace_->write(trace_->finish(end.status, end.client_gone));
   const ReplyUsage& usage = writer_->usage();
-  call_.record.tokens_out = usage.n_completion;
   if (begun_) {
+    call_.record->tokens_out = usage.n_completion;
     service_.counts_.prompt_tokens.observe(static_cast<double>(usage.n_prompt));
     service_.counts_.reply_tokens.observe(static_cast<double>(usage.n_completion));
   }
-  service_.counts_.count_tokens(call_.record.key_name, usage.n_prompt, usage.n_cached,
+  service_.counts_.count_tokens(call_.record->key_name, usage.n_prompt, usage.n_cached,
                                 usage.n_completion);
   if (call_.tenant) {
     call_.tenant->charge_tokens(usage.n_prompt - usage.n_cached + usage.n_completion);
   }
   service_.counts_.request_s.observe(seconds_since(call_.arrived));
-  service_.log_end(call_.route, call_.record, call_.arrived, end);
 }
 
 }  // namespace dsv4

@@ -51,13 +51,14 @@ class ReplySession : public std::enable_shared_from_this<ReplySession> {
   void fail(const ApiError& error, int retry_after_s = 0);
   void finish();
   void send();
-  void keep_response();
+  void keep_response(std::string body);
   void measure_token();
   void log(const ResponseEnd& end);
 
   Service& service_;
   Call call_;
-  ApiRequest request_;
+  ApiRequest request_;  // without messages and prompts, and new messages that are not to be stored
+  const bool is_prefill_;
   std::vector<Prompt> prompts_;
   std::unique_ptr<ReplyWriter> writer_;
   std::mutex mutex_;  // of the next two until submitted_, and for cancel()

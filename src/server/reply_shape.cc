@@ -36,14 +36,26 @@ std::string IdMaker::next(std::string_view prefix) {
   constexpr int kLettersPerDraw = 10;  // of 64 bits
   constexpr uint64_t kIdStream = 17;
   std::string id(prefix);
+  uint64_t bits = 0;
   for (int i = 0; i < 24; ++i) {
     static_assert(kLettersPerDraw * 6 <= 64);
-    if (i % kLettersPerDraw == 0) ++n_made_;
-    uint64_t bits = random_bits(seed_, kIdStream, n_made_);
-    for (int skip = i % kLettersPerDraw; skip > 0; --skip) bits /= kLetters.size();
+    if (i % kLettersPerDraw == 0) bits = random_bits(seed_, kIdStream, ++n_made_);
     id += kLetters[bits % kLetters.size()];
+    bits /= kLetters.size();
   }
   return id;
+}
+
+const char* finish_name(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::kStop:
+      return "stop";
+    case FinishReason::kLength:
+      return "length";
+    case FinishReason::kToolCalls:
+      break;
+  }
+  return "tool_calls";
 }
 
 ReplyWriter::ReplyWriter(const ApiRequest& request, ReplyContext context, const char* id_prefix,
@@ -146,7 +158,7 @@ Json ReplyWriter::message(size_t choice) const {
   return message;
 }
 
-std::span<const ReplyWriter::LoggedToken> ReplyWriter::unsent_tokens(Choice& choice) const {
+std::span<const LoggedToken> ReplyWriter::unsent_tokens(Choice& choice) const {
   const size_t begin = std::exchange(choice.n_tokens_sent, choice.tokens.size());
   return std::span(choice.tokens).subspan(begin);
 }

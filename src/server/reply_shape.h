@@ -45,10 +45,21 @@ struct ReplyUsage {
   int64_t n_reasoning = 0;  // of n_completion: up to and with the end of the reasoning
 };
 
+// As chat completions and the metrics call it.
+const char* finish_name(FinishReason reason);
+
 // Why a choice ended: the parser's reason, and the stop string if one came.
 struct ReplyEnd {
   FinishReason reason = FinishReason::kStop;
   std::optional<std::string> stop_string = {};
+};
+
+// A sampled token, where the request wants to know how probable it was.
+struct LoggedToken {
+  std::string bytes;
+  float logprob;
+  std::vector<std::pair<std::string, float>> top;  // bytes and log-probability
+  bool is_reasoning;
 };
 
 // Used by one thread at a time: start, then for each choice add and end, then finish; fail instead
@@ -85,12 +96,6 @@ class ReplyWriter {
   std::string body_text() { return body().print(); }
 
  protected:
-  struct LoggedToken {
-    std::string bytes;
-    float logprob;
-    std::vector<std::pair<std::string, float>> top;  // bytes and log-probability
-    bool is_reasoning;
-  };
   struct Choice {
     std::string content;
     std::string reasoning;

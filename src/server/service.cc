@@ -12,16 +12,12 @@
 #include "server/reply_session.h"
 #include "text/special_tokens.h"
 
-#include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include <fmt/core.h>
 
 namespace dsv4 {
 namespace {
-
-constexpr int kRetryAfterS = 1;
 
 int64_t unix_ms() {
   const auto now = std::chrono::system_clock::now().time_since_epoch();
@@ -46,14 +42,6 @@ std::unique_ptr<ReplayStore> open_replays(const ServiceOptions& options, const L
   return std::make_unique<ReplayStore>(options.replay_bytes, std::move(file));
 }
 
-// One-way: who knows a hash and its text does not find others', nor a text for a given hash.
-uint64_t hash_of(const std::string& text) {
-  const Sha256 hash = sha256(text);
-  uint64_t bits = 0;
-  std::memcpy(&bits, hash.data(), sizeof(bits));
-  return bits;
-}
-
 // The last part of "/v1/responses/{id}".
 std::string last_part(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
@@ -62,6 +50,23 @@ bool matches(std::string_view pattern, std::string_view path) {
   pattern.remove_suffix(1);
   return path.starts_with(pattern) && path.size() > pattern.size() &&
          path.find('/', pattern.size()) == std::string_view::npos;
+}
+
+ApiError::Kind kind_of_status(int status) {
+  switch (status) {
+    case 403:
+      return ApiError::Kind::kPermission;
+    case 408:
+      return ApiError::Kind::kTimeout;
+    case 413:
+      return ApiError::Kind::kTooLarge;
+    case 500:
+      return ApiError::Kind::kInternal;
+    case 503:
+      return ApiError::Kind::kOverloaded;
+    default:
+      return ApiError::Kind::kInvalid;
+  }
 }
 
 Json parse_body(const Call& call) {
@@ -112,7 +117,7 @@ Service::Service(Engine& engine, const Tokenizer& tokenizer, ServiceOptions opti
       prompts_(tokenizer, options_.variant, replays_.get()),
       trie_(make_trie(tokenizer, log)),
       started_(unix_ms() / 1000),
-      workers_(options_.n_workers, options_.max_jobs) {}
+      workers_(options_.n_workers, options_.max_jobs, options_.max_job_bytes) {}
 
 Service::~Service() { stop(); }
 
@@ -139,18 +144,18 @@ const Service::Route* Service::find_route(const HttpRequest& request, bool& path
 void Service::handle(HttpRequest request, std::shared_ptr<Responder> responder) {
   Call call{.http = std::move(request), .responder = std::move(responder)};
   call.arrived = std::chrono::steady_clock::now();
-  call.record = {.unix_ms = unix_ms(),
-                 .id = call.http.id,
-                 .remote = call.http.remote,
-                 .method = call.http.method,
-                 .path = call.http.path};
+  call.record = std::make_shared<AccessRecord>(AccessRecord{.unix_ms = unix_ms(),
+                                                            .id = call.http.id,
+                                                            .remote = call.http.remote,
+                                                            .method = call.http.method,
+                                                            .path = call.http.path});
   bool path_exists = false;
   const Route* route = find_route(call.http, path_exists);
   call.route = route != nullptr ? route->path : "other";
   call.api = route != nullptr ? route->api : ApiKind::kChat;
   call.responder->on_done([this, route_name = call.route, record = call.record,
                            arrived = call.arrived](const ResponseEnd& end) {
-    log_end(route_name, record, arrived, end);
+    log_end(route_name, *record, arrived, end);
   });
   if (route == nullptr) {
     if (auto page = page_reply(call.http)) return call.responder->respond(std::move(*page));
@@ -161,7 +166,8 @@ void Service::handle(HttpRequest request, std::shared_ptr<Responder> responder) 
   if (route->needs_key && !admit(*route, call)) return;
   if (!route->on_worker) return run(*route, std::move(call));
   auto shared = std::make_shared<Call>(std::move(call));
-  if (workers_.push([this, route, shared] { run(*route, std::move(*shared)); })) return;
+  const size_t n_bytes = shared->http.body.size();
+  if (workers_.push([this, route, shared] { run(*route, std::move(*shared)); }, n_bytes)) return;
   refuse(*shared, {ApiError::Kind::kOverloaded, "too many requests wait; try again later"},
          kRetryAfterS);
 }
@@ -174,7 +180,7 @@ bool Service::admit(const Route& route, Call& call) {
                   "no valid API key was given; send it as Authorization: Bearer KEY or x-api-key"});
     return false;
   }
-  call.record.key_name = call.tenant->name();
+  call.record->key_name = call.tenant->name();
   if (!route.on_worker) return true;
   if (const auto wait_s = call.tenant->admit()) {
     refuse(call, {ApiError::Kind::kRateLimit, "the quota of this key is used up for now"}, *wait_s);
@@ -186,6 +192,7 @@ bool Service::admit(const Route& route, Call& call) {
 // What a request can cause is an Error; anything else is a fault, and ends this request only.
 void Service::run(const Route& route, Call call) {
   const std::shared_ptr<Responder> responder = call.responder;
+  if (responder->gone()) return;
   const Call for_errors{.http = {.id = call.http.id}, .responder = responder, .api = call.api};
   try {
     (this->*route.handler)(std::move(call));
@@ -205,19 +212,12 @@ void Service::refuse(const Call& call, const ApiError& error, int retry_after_s)
                           error_json(call.api, error, call.http.id).print());
 }
 
-HttpReply Service::shape_problem(const HttpProblem& problem) const {
+HttpReply Service::shape_problem(const HttpProblem& problem) {
   const ApiKind api =
       problem.path.find("/messages") != std::string::npos ? ApiKind::kMessages : ApiKind::kChat;
-  const ApiError error{.kind = problem.status == 413   ? ApiError::Kind::kTooLarge
-                               : problem.status == 408 ? ApiError::Kind::kTimeout
-                               : problem.status == 503 ? ApiError::Kind::kOverloaded
-                               : problem.status >= 500 ? ApiError::Kind::kInternal
-                                                       : ApiError::Kind::kInvalid,
-                       .message = problem.message};
+  const ApiError error{
+      .kind = kind_of_status(problem.status), .message = problem.message, .code = problem.code};
   HttpReply reply{.status = problem.status, .headers = {{"Content-Type", "application/json"}}};
-  if (problem.retry_after_s > 0) {
-    reply.headers.push_back({"Retry-After", std::to_string(problem.retry_after_s)});
-  }
   reply.body = error_json(api, error, problem.id).print();
   return reply;
 }
@@ -226,7 +226,7 @@ void Service::respond(const Call& call, const Json& body) const {
   call.responder->respond(200, {{"Content-Type", "application/json"}}, body.print());
 }
 
-void Service::log_end(std::string_view route, AccessRecord record,
+void Service::log_end(std::string_view route, AccessRecord& record,
                       std::chrono::steady_clock::time_point arrived, const ResponseEnd& end) {
   record.status = end.status;
   record.response_bytes = end.body_bytes;
@@ -241,13 +241,20 @@ std::string Service::tenant_of(const Call& call) const {
   return call.tenant ? call.tenant->name() : std::string();
 }
 
+void Service::remember(const Prompt& prompt, const Json& message, std::span<const int32_t> ids,
+                       const ReplyEnd& end) {
+  prompts_.remember(prompt, message, ids, end);
+  // Where the workers have no room, a later reply or the end brings this one along.
+  if (replays_->has_unwritten()) workers_.push([this] { replays_->flush(); });
+}
+
 // A number that nobody can tell from those before it, of which replies' ids let clients see some.
-uint64_t Service::draw() { return hash_of(fmt::format("{}\n{}", options_.seed, ++n_drawn_)); }
+uint64_t Service::draw() { return sha256_bits(fmt::format("{}\n{}", options_.seed, ++n_drawn_)); }
 
 uint64_t Service::salt_of(const Call& call, const ApiRequest& request) const {
   const uint64_t salt = call.tenant ? call.tenant->salt() : 0;
   if (request.cache_salt.empty()) return salt;
-  return hash_of(fmt::format("{}\n{}", salt, request.cache_salt));
+  return sha256_bits(fmt::format("{}\n{}", salt, request.cache_salt));
 }
 
 // ---- Routes
@@ -347,8 +354,7 @@ Request Service::engine_request(const Call& call, const ApiRequest& asked, const
   if (const auto eos = tokenizer_.eos_id()) request.stop_ids = {*eos};
   const auto think_end = tokenizer_.id_of(kThinkEnd);
   if (asked.thinking_budget && prompt.mode == ThinkingMode::kThinking && think_end) {
-    request.thinking = {
-        .tokens = *asked.thinking_budget, .end_id = *think_end, .closing = {*think_end}};
+    request.thinking = {.tokens = *asked.thinking_budget, .closing = {*think_end}};
   }
   request.constraint = reply_constraint(asked, prompt.mode, trie_);
   if (options_.time_limit.count() > 0) request.deadline = call.arrived + options_.time_limit;
@@ -356,7 +362,7 @@ Request Service::engine_request(const Call& call, const ApiRequest& asked, const
 }
 
 void Service::reply(Call call) {
-  const ApiRequest asked = parse(call);
+  ApiRequest asked = parse(call);
   const uint64_t salt = salt_of(call, asked);
   std::vector<Prompt> prompts;
   if (asked.api == ApiKind::kCompletions) {
@@ -369,8 +375,8 @@ void Service::reply(Call call) {
   for (const Prompt& prompt : prompts) {
     requests.push_back(engine_request(call, asked, prompt, salt));
   }
-  call.http.body.clear();
-  std::make_shared<ReplySession>(*this, std::move(call), asked, std::move(prompts))
+  release(call.http.body);
+  std::make_shared<ReplySession>(*this, std::move(call), std::move(asked), std::move(prompts))
       ->submit(std::move(requests));
 }
 

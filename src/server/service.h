@@ -27,12 +27,15 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
 namespace dsv4 {
 
 class ReplySession;
+
+inline constexpr int kRetryAfterS = 1;  // told to those who find no room
 
 struct ServiceOptions {
   ApiSettings api;
@@ -41,6 +44,7 @@ struct ServiceOptions {
   std::chrono::seconds time_limit{0};  // of a request; 0: none
   int n_workers = 2;                   // threads that read and encode requests
   size_t max_jobs = 1024;              // requests that wait for one
+  size_t max_job_bytes = size_t{256} << 20;  // of their bodies
   size_t replay_bytes = size_t{64} << 20;
   std::filesystem::path replay_file = {};  // where replies' tokens survive restarts; "": nowhere
   uint64_t model = 0;                      // names the model that they are of
@@ -56,7 +60,8 @@ struct Call {
   std::string_view route = {};     // pattern of the path
   std::shared_ptr<Tenant> tenant;  // null without API keys
   std::chrono::steady_clock::time_point arrived;
-  AccessRecord record;
+  // Written on the I/O thread alone once handle() has passed the call on.
+  std::shared_ptr<AccessRecord> record;
 };
 
 // handle() is called on the I/O thread; all else may be called from any thread. What the
@@ -71,7 +76,7 @@ class Service {
 
   void handle(HttpRequest request, std::shared_ptr<Responder> responder);
   // The answer to what no handler answers (HttpOptions::shape_problem).
-  HttpReply shape_problem(const HttpProblem& problem) const;
+  static HttpReply shape_problem(const HttpProblem& problem);
 
   // New requests are refused, and /ready says no, from now on.
   void begin_drain();
@@ -113,8 +118,11 @@ class Service {
                          uint64_t salt);
   void respond(const Call& call, const Json& body) const;
   void refuse(const Call& call, const ApiError& error, int retry_after_s = 0) const;
-  void log_end(std::string_view route, AccessRecord record,
+  void log_end(std::string_view route, AccessRecord& record,
                std::chrono::steady_clock::time_point arrived, const ResponseEnd& end);
+  // For exact replay; the file is written by a worker.
+  void remember(const Prompt& prompt, const Json& message, std::span<const int32_t> ids,
+                const ReplyEnd& end);
   uint64_t draw();
   uint64_t salt_of(const Call& call, const ApiRequest& request) const;
   std::string tenant_of(const Call& call) const;

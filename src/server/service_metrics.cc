@@ -99,10 +99,10 @@ void register_engine(Metrics& metrics, const Engine& engine) {
                        [&engine, value = counter.value] { return value(engine.stats()); });
   }
   for (size_t i = 0; i < EngineStats().cache.misses.size(); ++i) {
-    metrics.counter_of("dsv4_prefix_cache_misses_total", "Why not more of a prompt was found",
-                       {{"reason", i == 0 ? "none" : Engine::miss_name(i)}}, [&engine, i] {
-                         return static_cast<double>(engine.stats().cache.misses[i]);
-                       });
+    metrics.counter_of(
+        "dsv4_prefix_cache_misses_total", "Why not more of a prompt was found",
+        {{"reason", i == 0 ? "none" : prefix_miss_name(static_cast<PrefixMiss>(i))}},
+        [&engine, i] { return static_cast<double>(engine.stats().cache.misses[i]); });
   }
 }
 
@@ -115,6 +115,8 @@ int64_t n_descriptors() {
   return n - 3;  // ".", ".." and the folder itself
 }
 
+}  // namespace
+
 int64_t resident_bytes() {
   std::FILE* file = std::fopen("/proc/self/statm", "r");
   if (file == nullptr) return 0;
@@ -124,6 +126,8 @@ int64_t resident_bytes() {
   std::fclose(file);
   return read ? resident * ::sysconf(_SC_PAGESIZE) : 0;
 }
+
+namespace {
 
 double cpu_seconds() {
   rusage usage{};

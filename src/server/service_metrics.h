@@ -31,6 +31,9 @@ class ServiceMetrics {
   Metrics& metrics_;
 };
 
+// Memory of this process.
+int64_t resident_bytes();
+
 // What the system knows of the process.
 void register_process_metrics(Metrics& metrics);
 

@@ -4,14 +4,17 @@
 
 namespace dsv4 {
 
-WorkQueue::WorkQueue(int n_threads, size_t max_jobs) : max_jobs_(max_jobs) {
+WorkQueue::WorkQueue(int n_threads, size_t max_jobs, size_t max_bytes)
+    : max_jobs_(max_jobs), max_bytes_(max_bytes) {
   for (int i = 0; i < n_threads; ++i) threads_.emplace_back([this] { run(); });
 }
 
-bool WorkQueue::push(std::function<void()> job) {
+bool WorkQueue::push(std::function<void()> job, size_t n_bytes) {
   const std::lock_guard lock(mutex_);
   if (stopping_ || jobs_.size() >= max_jobs_) return false;
-  jobs_.push_back(std::move(job));
+  if (!jobs_.empty() && n_bytes_ + n_bytes > max_bytes_) return false;
+  n_bytes_ += n_bytes;
+  jobs_.push_back({std::move(job), n_bytes});
   changed_.notify_one();
   return true;
 }
@@ -32,10 +35,13 @@ void WorkQueue::run() {
   for (;;) {
     changed_.wait(lock, [&] { return stopping_ || !jobs_.empty(); });
     if (jobs_.empty()) return;
-    const std::function<void()> job = std::move(jobs_.front());
-    jobs_.pop_front();
-    lock.unlock();
-    job();
+    {
+      const Job job = std::move(jobs_.front());
+      jobs_.pop_front();
+      n_bytes_ -= job.n_bytes;
+      lock.unlock();
+      job.fn();
+    }
     lock.lock();
   }
 }

@@ -15,23 +15,31 @@ namespace dsv4 {
 // May be used from any thread; destroyed when its jobs no longer use what they refer to.
 class WorkQueue {
  public:
-  WorkQueue(int n_threads, size_t max_jobs);
+  WorkQueue(int n_threads, size_t max_jobs, size_t max_bytes);
   ~WorkQueue() { stop(); }
   WorkQueue(const WorkQueue&) = delete;
   WorkQueue& operator=(const WorkQueue&) = delete;
 
-  // False when max_jobs wait already, or after stop(). A job must not throw.
-  bool push(std::function<void()> job);
+  // False after stop(), when max_jobs wait already, or when something waits and would hold more
+  // than max_bytes together with this one, which holds `n_bytes`. A job must not throw.
+  bool push(std::function<void()> job, size_t n_bytes = 0);
   // Does what waits and joins the threads.
   void stop();
 
  private:
+  struct Job {
+    std::function<void()> fn;
+    size_t n_bytes;
+  };
+
   void run();
 
   const size_t max_jobs_;
+  const size_t max_bytes_;
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::deque<std::function<void()>> jobs_;
+  std::deque<Job> jobs_;
+  size_t n_bytes_ = 0;  // of jobs_
   bool stopping_ = false;
   std::vector<std::thread> threads_;
 };

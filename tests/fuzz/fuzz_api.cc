@@ -76,7 +76,7 @@ void reply_to(const ApiRequest& request, const Prompt& prompt, const PromptBuild
   writer->finish(out);
   if (!request.stream) Json::parse(out, "body", Json::NonFinite::kReject);
   if (request.api == ApiKind::kCompletions) return;
-  builder.remember(request, prompt, writer->message(0), ids, {parser.finish_reason()});
+  builder.remember(prompt, writer->message(0), ids, {parser.finish_reason()});
 }
 
 }  // namespace

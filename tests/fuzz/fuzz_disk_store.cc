@@ -2,6 +2,7 @@
 // accepted is a state that can go on, and gives the same file again.
 #include "base/check.h"
 #include "base/error.h"
+#include "bytes.h"
 #include "cache/disk_format.h"
 #include "cache/sequence_testing.h"
 
@@ -56,10 +57,6 @@ void read(const StateLayout& layout, std::span<const std::byte> bytes) {
   } catch (const Error&) {
     // What an input may cause.
   }
-}
-
-void put(Bytes& bytes, size_t at, const auto& value) {
-  std::memcpy(bytes.data() + at, &value, sizeof(value));
 }
 
 // The input with the start, checksums and digest of a good file.

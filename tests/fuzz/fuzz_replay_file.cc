@@ -1,6 +1,7 @@
 // A file of replies (docs/formats.md), as it is and with the fields repaired that would stop it
 // early. What is accepted is written again as the same bytes.
 #include "base/check.h"
+#include "bytes.h"
 #include "server/replay_file.h"
 
 #include <algorithm>
@@ -20,10 +21,6 @@ constexpr size_t kStartBytes = 32;
 constexpr size_t kModelAt = 16;
 constexpr size_t kRecordStartBytes = 16;
 constexpr size_t kChecksumAt = 8;
-
-void put(std::string& bytes, size_t at, const auto& value) {
-  std::memcpy(bytes.data() + at, &value, sizeof(value));
-}
 
 void read(const std::string& bytes) {
   uint64_t model = 0;

@@ -304,10 +304,11 @@ void write_disk_files(const fs::path& folder) {
     return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   };
   const auto checkpoint = [&](int64_t begin, int64_t end, int64_t oldest) {
-    return file({DiskFileKind::kCheckpoint, 2, 0, 0, 0, begin, end, oldest}, end);
+    return file({DiskFileKind::kCheckpoint, CheckpointKind::kEnd, 0, 0, 0, begin, end, oldest},
+                end);
   };
   const auto segment = [&](int64_t begin, int64_t end) {
-    return file({DiskFileKind::kSegment, 0, 0, 0, 0, begin, end, end}, end);
+    return file({DiskFileKind::kSegment, CheckpointKind::kStride, 0, 0, 0, begin, end, end}, end);
   };
   const auto changed = [&](size_t at, uint64_t value) {
     std::string bytes = checkpoint(0, 13, 13);

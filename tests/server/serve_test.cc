@@ -1,12 +1,14 @@
 // The server as a whole: the same answers whatever else happens, prefixes that hit, over restarts
 // too.
 #include "base/rng.h"
+#include "server/http_socket_testing.h"
 #include "server/reply_shape.h"
 #include "test_server.h"
 
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <fstream>
 #include <random>
 #include <set>
 
@@ -218,20 +220,68 @@ TEST_F(ServeTest, an_edit_in_the_last_message_computes_little_again) {
 
 TEST_F(ServeTest, a_long_prompt_does_not_keep_short_ones_waiting) {
   TestServer server({.chunk = 32});
-  std::vector<Question> questions = {{.body = chat({message("user", words(5, 600))}, 1).print()}};
-  for (uint64_t i = 0; i < 10; ++i) {
-    questions.push_back({.body = chat({message("user", words(20 + i, 2))}, 1).print(),
-                         .at_s = 0.005 + 0.002 * static_cast<double>(i)});
+  const Json long_body = chat({message("user", words(5, 900))}, 1);
+  const Json count =
+      ask(server.address(), "/tokenize", Json().set("messages", long_body.at("messages", "")))
+          .json();
+  const int64_t n_long = count.at("count", "").as_int("");
+  ASSERT_GT(n_long, 3000);
+  TestClient long_one(server.port());
+  long_one.send(post("/v1/chat/completions", long_body.print()));
+  ASSERT_TRUE(becomes_true([&] { return server.engine().stats().n_steps > 0; }));
+  for (uint64_t i = 0; i < 5; ++i) {
+    const Answer answer =
+        ask(server.address(), "/v1/chat/completions", chat({message("user", words(20 + i, 2))}, 1));
+    ASSERT_EQ(answer.status, 200) << answer.body;
   }
-  const std::vector<Answer> answers = ask(server.address(), questions);
-  ASSERT_EQ(answers[0].status, 200) << answers[0].body;
-  ASSERT_GT(prompt_tokens(answers[0]), 1500);
-  int n_before = 0;
-  for (size_t i = 1; i < answers.size(); ++i) {
-    ASSERT_EQ(answers[i].status, 200) << answers[i].body;
-    if (questions[i].at_s + answers[i].total_s < answers[0].total_s) ++n_before;
+  // Who waited for the long one would have been answered after all of it.
+  EXPECT_LT(server.engine().stats().n_prompt_tokens, n_long);
+  long_one.read_until("\"usage\"");
+}
+
+TEST_F(ServeTest, each_request_is_logged_once_with_its_key) {
+  fs::create_directories(folder_);
+  const NewApiKey key = make_api_key("alice");
+  std::ofstream(folder_ / "keys") << key.line << "\n";
+  const std::string bearer = "Authorization: Bearer " + key.key + "\r\n";
+  const std::string body = chat({message("user", "Hello")}, 2).print();
+  {
+    TestServer server(
+        {.n_workers = 1, .api_keys = folder_ / "keys", .access_log = folder_ / "access"});
+    const auto n_answering = [&] { return server.counters().responses_running; };
+    // The one worker reads a long text while somebody leaves whose request waits for it.
+    TestClient busy(server.port());
+    busy.send(post("/tokenize", Json().set("prompt", words(1, 300'000)).print(), bearer));
+    ASSERT_TRUE(becomes_true([&] { return n_answering() == 1; }));
+    TestClient gone(server.port());
+    gone.send(post("/v1/chat/completions", body, bearer));
+    ASSERT_TRUE(becomes_true([&] { return n_answering() == 2; }));
+    gone.close(true);
+    ASSERT_TRUE(becomes_true([&] { return n_answering() == 1; }));
+    busy.read_until("\r\n\r\n");
+    for (const std::string& request :
+         {post("/v1/chat/completions", body, bearer), post("/v1/chat/completions", "{", bearer),
+          post("/v1/chat/completions", body)}) {
+      TestClient client(server.port());
+      client.send(request);
+      client.read_until("}");
+    }
+    EXPECT_EQ(server.engine().stats().n_requests, 1);
   }
-  EXPECT_GE(n_before, 5);  // the long one takes 50 steps, a short one two
+  std::multiset<std::string> seen;
+  std::ifstream file(folder_ / "access");
+  for (std::string line; std::getline(file, line);) {
+    const Json json = Json::parse(line, "line");
+    const Json* name = json.find("key");
+    seen.insert(fmt::format("{} {} {}", json.at("path", "").as_string(""),
+                            json.at("status", "").as_int(""),
+                            name == nullptr ? "-" : name->as_string("")));
+  }
+  // Who has left is told no status.
+  const std::multiset<std::string> expected = {
+      "/tokenize 200 alice", "/v1/chat/completions 0 alice", "/v1/chat/completions 200 alice",
+      "/v1/chat/completions 400 alice", "/v1/chat/completions 401 "};
+  EXPECT_EQ(seen, expected);
 }
 
 TEST_F(ServeTest, reasoning_ends_when_its_budget_is_spent_and_an_answer_follows) {

@@ -13,6 +13,7 @@
 #include "server/http.h"
 #include "server/service.h"
 
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <chrono>
@@ -20,6 +21,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace dsv4 {
@@ -34,6 +36,9 @@ struct TestServerSetup {
   int64_t state_bytes = int64_t{1} << 28;
   std::filesystem::path cache_folder = {};  // "" for memory only
   HttpLimits limits = {};
+  int n_workers = 2;
+  std::filesystem::path api_keys = {};    // "": none are needed
+  std::filesystem::path access_log = {};  // JSON lines; "": none
 };
 
 class TestServer {
@@ -47,8 +52,12 @@ class TestServer {
         model_(folder(), *ops_, {.numerics = Numerics::kFast, .max_batch_tokens = setup.chunk}),
         tokenizer_(load_tokenizer(folder())),
         engine_(model_, tokenizer_, engine_options(setup)),
-        service_(engine_, tokenizer_, service_options(setup), metrics_, log_, nullptr, nullptr,
-                 nullptr),
+        keys_(setup.api_keys.empty() ? nullptr : std::make_unique<ApiKeys>(setup.api_keys, log_)),
+        access_log_(setup.access_log.empty()
+                        ? nullptr
+                        : std::make_unique<AccessLog>(setup.access_log, LogFormat::kJson)),
+        service_(engine_, tokenizer_, service_options(setup), metrics_, log_, keys_.get(),
+                 access_log_.get(), nullptr),
         http_(http_options(setup), [this](HttpRequest request, std::shared_ptr<Responder> to) {
           service_.handle(std::move(request), std::move(to));
         }) {}
@@ -84,6 +93,7 @@ class TestServer {
     ServiceOptions options;
     if (!setup.cache_folder.empty()) options.replay_file = setup.cache_folder / "replies";
     options.seed = 7;
+    options.n_workers = setup.n_workers;
     options.api.models = {"mini"};
     options.api.vocab_size = 1 << 20;
     return options;
@@ -93,7 +103,7 @@ class TestServer {
     HttpOptions options;
     options.port = 0;
     options.limits = setup.limits;
-    options.shape_problem = [this](const HttpProblem& p) { return service_.shape_problem(p); };
+    options.shape_problem = Service::shape_problem;
     return options;
   }
 
@@ -104,16 +114,35 @@ class TestServer {
   Model model_;
   Tokenizer tokenizer_;
   Engine engine_;
+  std::unique_ptr<ApiKeys> keys_;
+  std::unique_ptr<AccessLog> access_log_;
   Service service_;
   HttpServer http_;
 };
+
+// Within ten seconds.
+template <typename Condition>
+bool becomes_true(const Condition& condition) {
+  for (int i = 0; i < 2000; ++i) {
+    if (condition()) return true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  return false;
+}
+
+// A request as it is sent.
+inline std::string post(const std::string& path, const std::string& body,
+                        const std::string& headers = "") {
+  return fmt::format(
+      "POST {} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+      "Content-Length: {}\r\n{}\r\n{}",
+      path, body.size(), headers, body);
+}
 
 // An answer as a client has it.
 struct Answer {
   int status = 0;  // 0: the connection broke
   std::string body;
-  double first_s = 0;  // from the request to the first byte of the body
-  double total_s = 0;
 
   Json json() const { return Json::parse(body, "answer"); }
 };
@@ -134,24 +163,19 @@ inline std::vector<Answer> ask(const HttpAddress& address, const std::vector<Que
   for (size_t i = 0; i < order.size(); ++i) order[i] = i;
   std::ranges::stable_sort(order, {}, [&](size_t i) { return questions[i].at_s; });
   const Clock::time_point begin = Clock::now();
-  const auto seconds = [&](Clock::time_point since) {
-    return std::chrono::duration<double>(Clock::now() - since).count();
+  const auto elapsed_s = [&] {
+    return std::chrono::duration<double>(Clock::now() - begin).count();
   };
   size_t n_begun = 0;
   while (n_begun < order.size() || client.n_open() > 0) {
-    while (n_begun < order.size() && questions[order[n_begun]].at_s <= seconds(begin)) {
+    while (n_begun < order.size() && questions[order[n_begun]].at_s <= elapsed_s()) {
       const Question& question = questions[order[n_begun]];
       Answer& answer = answers[order[n_begun++]];
-      const Clock::time_point asked = Clock::now();
       client.start(
           {.path = question.path, .body = question.body},
-          [&answer, asked, seconds](const HttpResponse&, std::string_view bytes) {
-            if (answer.body.empty()) answer.first_s = seconds(asked);
-            answer.body += bytes;
-          },
-          [&answer, asked, seconds](const HttpEnd& end) {
+          [&answer](const HttpResponse&, std::string_view bytes) { answer.body += bytes; },
+          [&answer](const HttpEnd& end) {
             if (end.kind == HttpEnd::Kind::kComplete) answer.status = end.status;
-            answer.total_s = seconds(asked);
           });
     }
     client.run_once(Clock::now() + std::chrono::milliseconds(5));
