@@ -1,6 +1,7 @@
 #include "bench/timing.h"
 
 #include <algorithm>
+#include <chrono>
 
 namespace dsv4 {
 namespace {
@@ -27,6 +28,24 @@ Median median(std::vector<double> values) {
   return {middle, middle > 0 ? (quantile(0.75) - quantile(0.25)) / middle : 0};
 }
 
+void add_times(double seconds, const std::function<double()>& step, std::vector<double>& times) {
+  double sum = 0;
+  do {
+    times.push_back(step());
+    sum += times.back();
+  } while (sum < seconds);
+}
+
+double seconds_per_call(double min_seconds, const std::function<void()>& call) {
+  using Clock = std::chrono::steady_clock;
+  for (int64_t n = 1;; n *= 2) {
+    const Clock::time_point start = Clock::now();
+    for (int64_t i = 0; i < n; ++i) call();
+    const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    if (seconds >= min_seconds) return seconds / static_cast<double>(n);
+  }
+}
+
 double Timing::roof(double Roofs::*which) const {
   std::vector<double> values;
   for (const Slice& slice : slices) values.push_back(slice.roofs.*which);
@@ -46,11 +65,7 @@ Timing measure_slices(const SlicePlan& plan, const std::function<Roofs()>& roofs
   Roofs before = roofs();
   for (int i = 0; i < plan.n_slices; ++i) {
     std::vector<double> times;
-    double sum = 0;
-    do {
-      times.push_back(step());
-      sum += times.back();
-    } while (sum < plan.min_seconds);
+    add_times(plan.min_seconds, step, times);
     all_times.insert(all_times.end(), times.begin(), times.end());
     const Roofs after = roofs();
     timing.slices.push_back({median(std::move(times)).value, higher(before, after)});
