@@ -3,6 +3,8 @@
 // that `dsv4 plan --probe` has written (docs/planning.md describes every key).
 #pragma once
 
+#include "plan/source.h"
+
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -43,6 +45,7 @@ struct MachinePrice {
   double per_hour = 0;        // rented; 0: not offered
   double purchase = 0;        // bought; 0: not known
   double watts = 0;           // under load
+  double idle_watts = 0;      // without any
   double lifetime_years = 4;  // over which the purchase is written off
   std::string currency = "USD";
   std::string date;  // of the prices, YYYY-MM-DD
@@ -89,8 +92,9 @@ struct Machine {
   double link_latency_s = 0;
   DiskRates disk;
   MachinePrice price;
-  std::string date;                            // of a probe, or of the last look at the sources
-  std::map<std::string, std::string> sources;  // by key of the JSON object: where its value is from
+  std::string date;                       // of a probe, or of the last look at the sources
+  std::string note;                       // what a reader of its figures should know
+  std::map<std::string, Source> sources;  // by key of the JSON object ("price.per_hour")
   std::optional<Probe> probe;
 
   double usable_bytes() const {
@@ -102,6 +106,9 @@ struct Machine {
 // unknown, of another type, not finite, negative, or zero where a machine cannot have zero (memory,
 // bandwidth, devices).
 Machine parse_machine(const nlohmann::json& json, const std::string& where);
+// The text of a file: one machine, or {"sources": {...}, "machines": [...]}.
+std::vector<Machine> parse_machines(std::string_view text, const std::string& where);
+// What parse_machine reads. Values that are not known are left out.
 nlohmann::ordered_json machine_to_json(const Machine& machine);
 
 // A file with one machine, or with a list of them. Throws Error(kNotFound, kInvalidInput).
