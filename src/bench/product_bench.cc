@@ -69,13 +69,12 @@ std::vector<ProductRate> ProductBench::rates() const {
 double product_call_seconds(Ops& ops, double seconds) {
   constexpr WeightFormat kFormat = WeightFormat::kFP8;
   constexpr BenchShape kTiny{128, 128};
-  constexpr double kSample = 50e-6;
   std::vector<std::byte> memory(static_cast<size_t>(BenchWeights::bytes_of(kFormat, kTiny)));
   const BenchWeights weights(kFormat, kTiny, memory);
   BenchProduct product(ops, weights, 1, 1);
   std::vector<double> times;
-  add_times(
-      seconds, [&] { return seconds_per_call(kSample, [&] { product.run(); }); }, times);
+  add_call_times(
+      seconds, [&] { product.run(); }, times);
   return median(std::move(times)).value;
 }
 

@@ -6,6 +6,12 @@
 namespace dsv4 {
 namespace {
 
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
 Roofs higher(const Roofs& a, const Roofs& b) {
   return {.read = std::max(a.read, b.read),
           .int8 = std::max(a.int8, b.int8),
@@ -37,13 +43,20 @@ void add_times(double seconds, const std::function<double()>& step, std::vector<
 }
 
 double seconds_per_call(double min_seconds, const std::function<void()>& call) {
-  using Clock = std::chrono::steady_clock;
   for (int64_t n = 1;; n *= 2) {
     const Clock::time_point start = Clock::now();
     for (int64_t i = 0; i < n; ++i) call();
-    const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    const double seconds = seconds_since(start);
     if (seconds >= min_seconds) return seconds / static_cast<double>(n);
   }
+}
+
+void add_call_times(double seconds, const std::function<void()>& call, std::vector<double>& times) {
+  constexpr double kSample = 20e-6;
+  const Clock::time_point start = Clock::now();
+  do {
+    times.push_back(seconds_per_call(kSample, call));
+  } while (seconds_since(start) < seconds);
 }
 
 double Timing::roof(double Roofs::*which) const {

@@ -41,6 +41,14 @@ TEST(Timing, repeats_a_call_in_twice_as_many_until_it_has_taken_long_enough) {
   EXPECT_TRUE(n_calls == 1 || n_calls == 3 || n_calls == 7) << n_calls;
 }
 
+TEST(Timing, adds_the_time_of_a_call_once_where_no_time_is_given) {
+  std::vector<double> times = {7};
+  add_call_times(
+      0, [] { std::this_thread::sleep_for(std::chrono::microseconds(200)); }, times);
+  ASSERT_EQ(times.size(), 2u);
+  EXPECT_GE(times[1], 0.0002);
+}
+
 TEST(Timing, holds_each_slice_against_the_roofs_around_it) {
   // A machine that becomes twice as fast after the second slice: steps keep half of the roof.
   int n_roofs = 0;
