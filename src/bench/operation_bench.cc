@@ -47,9 +47,12 @@ OperationRate fit_operation(const CallTime& small, const CallTime& large, const 
   constexpr double kShortest = 1e-9;
   OperationRate rate;
   double per_work = (large.seconds - small.seconds) / (large.work - small.work);
-  if (per_work <= 0) per_work = large.seconds / large.work;
+  rate.call_s = large.seconds - large.work * per_work;
+  if (per_work <= 0 || rate.call_s < kShortest) {
+    per_work = large.seconds / large.work;
+    rate.call_s = kShortest;
+  }
   rate.one_row = 1 / per_work;
-  rate.call_s = std::max(kShortest, large.seconds - large.work * per_work);
   // No more than half of the time is the call's, however noisy.
   rate.many_rows = many.work / std::max(many.seconds / 2, many.seconds - rate.call_s);
   return rate;

@@ -15,7 +15,7 @@ namespace dsv4 {
 struct OperationPlan {
   int64_t n_rows = 64;     // where tokens are shared out among threads
   int n_threads = 1;       // of the operations: the indexer cuts the keys of one token among them
-  double seconds = 0.015;  // of each of the three sizes, each time
+  double seconds = 0.025;  // of each of the three sizes, each time
   bool is_short = false;   // fewer index keys, for tests
 };
 
@@ -25,8 +25,9 @@ struct CallTime {
   double seconds = 0;
 };
 
-// The line through two sizes of one row, and with its call_s what is left for many rows. Where the
-// times are so noisy that the larger size is the faster, a call takes a nanosecond.
+// The line through two sizes of one row, and with its call_s what is left for many rows. Where it
+// would leave less than a nanosecond for the call, or the larger size was the faster, the larger
+// size alone says how fast the operation is.
 OperationRate fit_operation(const CallTime& small, const CallTime& large, const CallTime& many);
 
 class OperationBench {

@@ -28,6 +28,7 @@ TEST(OperationBench, fits_noisy_times_with_positive_numbers) {
   // A larger size that takes more than its share leaves nothing for the call.
   const OperationRate steep = fit_operation({100, 1e-6}, {200, 4e-6}, {1000, 1e-6});
   EXPECT_DOUBLE_EQ(steep.call_s, 1e-9);
+  EXPECT_DOUBLE_EQ(steep.one_row, 50e6);
   // Many rows in less time than the call: half of it is theirs.
   const OperationRate call = fit_operation({100, 10e-6}, {200, 11e-6}, {1000, 8e-6});
   EXPECT_NEAR(call.call_s, 9e-6, 1e-12);
