@@ -2,6 +2,7 @@
 // subcommand for servers is in cmd_bench_serve.cc.
 #include "base/mapped_file.h"
 #include "base/output_file.h"
+#include "bench/host.h"
 #include "cli/bench_report.h"
 #include "cli/commands.h"
 #include "cli/model_options.h"
@@ -9,7 +10,6 @@
 
 #include <CLI/CLI.hpp>
 
-#include <fstream>
 #include <functional>
 #include <memory>
 #include <span>
@@ -33,14 +33,6 @@ struct BenchArgs {
   std::string svg;
   ReportStyle style;
 };
-
-std::string processor_name() {
-  std::ifstream file("/proc/cpuinfo");
-  for (std::string line; std::getline(file, line);) {
-    if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
-  }
-  return "unknown";
-}
 
 BenchJson roofs_row(const BenchArgs& args, const Roofs& roofs) {
   return {{"kind", "roof"},
