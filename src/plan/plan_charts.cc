@@ -59,6 +59,7 @@ class MemoryBars {
     draw_grid();
     for (size_t i = 0; i < plans_.size(); ++i) draw_bar(i);
     draw_limit();
+    for (size_t i = 0; i < plans_.size(); ++i) name_bar(i);
     return svg_.finish();
   }
 
@@ -95,7 +96,6 @@ class MemoryBars {
   void draw_bar(size_t i) {
     const Plan& plan = plans_[i];
     const double y = kTop + kBar * static_cast<double>(i) + 4;
-    label(svg_, kLeft - 6, y + 14, "end", "name", shortened(plan.format, 11));
     double before = 0;
     for (const MemoryClass& kind : memory_classes()) {
       const double bytes = plan.memory.*kind.bytes;
@@ -109,7 +109,13 @@ class MemoryBars {
           x, y, width, kBar - 8, kind.style, escape_markup(plan.format), kind.title,
           gb_text(bytes));
     }
-    label(svg_, x_at(before) + 5, y + 14, "start", runs(plan) ? "value" : "value no",
+  }
+
+  void name_bar(size_t i) {
+    const Plan& plan = plans_[i];
+    const double y = kTop + kBar * static_cast<double>(i) + 18;
+    label(svg_, kLeft - 6, y, "end", "name", shortened(plan.format, 11));
+    label(svg_, x_at(plan.memory.total()) + 5, y, "start", runs(plan) ? "value" : "value no",
           gb_text(plan.memory.total()));
   }
 
@@ -142,7 +148,7 @@ struct PlacedLabel {
 
 // From top to bottom, each below the one before it; what passes the bottom moves all up again.
 void spread(std::vector<PlacedLabel>& labels, double top, double bottom) {
-  constexpr double kLine = 14;
+  constexpr double kLine = 15;
   std::ranges::stable_sort(labels, {}, &PlacedLabel::at);
   double least = top;
   for (PlacedLabel& l : labels) {
@@ -211,8 +217,8 @@ class LinePlot {
     for (const auto& [value, text] : chart_.x_ticks) {
       const double x = x_at(value);
       grid_line(svg_, {x, kTop}, {x, kBottom}, "grid");
-      const double width = kLetter * static_cast<double>(text.size());
-      if (x - before < width + 4) continue;
+      constexpr double kDigit = 6.6;
+      if (x - before < kDigit * static_cast<double>(text.size()) + 4) continue;
       label(svg_, x, kBottom + 16, "middle", "tick", text);
       before = x;
     }
