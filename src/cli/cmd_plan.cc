@@ -7,6 +7,7 @@
 #include "cli/plan_html.h"
 #include "cli/plan_report.h"
 #include "model/param_count.h"
+#include "plan/expert_forecast.h"
 #include "plan/machine.h"
 #include "plan/planner.h"
 
@@ -14,6 +15,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -42,8 +44,8 @@ struct PlanArgs {
   bool json = false;
   bool explain = false;
   bool list = false;
+  std::string trace;
   std::string html;
-  std::string check;
 };
 
 // A model that is asked about: its weights where there are files, else its geometry alone.
@@ -115,12 +117,19 @@ PlanOptions options_of(const PlanArgs& args) {
           .cluster_latency_s = args.cluster_latency_us * 1e-6};
 }
 
+ExpertModel expert_model_of(const PlanArgs& args, const WeightTable& table,
+                            const Workload& workload) {
+  return args.trace.empty() ? expert_model_of_skew(table, workload)
+                            : expert_model_of_trace(table, read_routing_trace(args.trace));
+}
+
 PlanTable plan_all(const PlanArgs& args, const Asked& model, const Machine& machine,
                    const std::vector<WeightTable>& tables) {
   PlanTable result{.model = title_of(model), .machine = machine.title};
   result.workload = workload_for(args, model.config);
-  const PlanOptions options = options_of(args);
+  PlanOptions options = options_of(args);
   for (const WeightTable& table : tables) {
+    options.expert_model = expert_model_of(args, table, result.workload);
     result.plans.push_back(make_plan(table, machine, result.workload, options));
   }
   return result;
@@ -153,11 +162,12 @@ void run(const PlanArgs& args) {
       const PlanTable table = plan_all(args, model, machine, tables);
       const CostTable costs = cost_table(args.cost, machine, table.plans, today());
       if (!args.html.empty()) {
-        const auto plan_for = [&](size_t i, const Workload& load) {
-          return make_plan(tables[i], machine, load, options_of(args));
+        const auto model_for = [&](const WeightTable& weights, const Workload& load) {
+          return expert_model_of(args, weights, load);
         };
-        sheets.push_back(
-            plan_sheet(table, machine, costs, model.config.max_position_embeddings, plan_for));
+        OtherLoads plan_for(tables, machine, options_of(args), model_for);
+        sheets.push_back(plan_sheet(table, machine, costs, model.config.max_position_embeddings,
+                                    std::ref(plan_for)));
       }
       if (args.json) {
         all.push_back(to_json(table));
@@ -195,6 +205,10 @@ void add_workload_options(CLI::App& command, const std::shared_ptr<PlanArgs>& ar
       .add_option("--skew", w.expert_skew,
                   "Exponent of Zipf's law that experts are chosen by; 0: all alike")
       ->capture_default_str();
+  command
+      .add_option("--trace", args->trace,
+                  "Choices of experts that run or serve --record-routing has recorded")
+      ->type_name("FILE");
   add_kv_option(command, w.kv);
   command.parse_complete_callback([args, context, prompt, reply] {
     args->context_given = context->count() > 0;

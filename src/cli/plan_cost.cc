@@ -55,10 +55,7 @@ std::string break_even(const CostRow& row, const Tariff& tariff) {
 }
 
 void print_row(const CostRow& row) {
-  if (!row.cost) {
-    fmt::print("{:<10}  no price, or it does not run\n", row.format);
-    return;
-  }
+  if (!row.cost) return;  // no price, or it does not run
   const Cost& cost = *row.cost;
   fmt::print("{:<10}{:>8.0f}%{:>10}{:>10}", row.format, 100 * cost.busy_share, cost.n_machines,
              money(cost.per_day));

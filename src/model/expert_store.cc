@@ -3,7 +3,6 @@
 #include "base/check.h"
 
 #include <algorithm>
-#include <numeric>
 #include <unordered_map>
 #include <utility>
 

@@ -6,6 +6,7 @@
 #include "model/names.h"
 
 #include <algorithm>
+#include <numeric>
 #include <string>
 
 #include <fmt/core.h>
@@ -169,6 +170,10 @@ void Model::run_layers(const Batch& batch, Trace* trace) {
     if (trace != nullptr) trace->enter(fmt::format("layers.{}.", layer));
     block_forward(step, weights_.layers[static_cast<size_t>(layer)], config_.kind(layer));
   }
+}
+
+int64_t Model::n_expert_runs() const {
+  return std::accumulate(work_.expert_runs.begin(), work_.expert_runs.end(), int64_t{0});
 }
 
 RoutingShape Model::routing_shape() const {

@@ -67,6 +67,7 @@ class Model {
   // How many experts have been run in each layer, over all passes: each reads its weights once. The
   // MTP block counts as layer 0.
   const std::vector<int64_t>& expert_runs() const { return work_.expert_runs; }
+  int64_t n_expert_runs() const;  // their sum
 
   // Null without a limit of expert_memory.
   const ExpertStore* experts() const { return experts_.get(); }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 namespace dsv4 {
 namespace {
@@ -73,6 +74,34 @@ SpeedCurves speed_curves(const std::vector<std::string>& formats, const Workload
     curves.by_users_total.push_back(std::move(total));
   }
   return curves;
+}
+
+OtherLoads::OtherLoads(const std::vector<WeightTable>& tables, const Machine& machine,
+                       PlanOptions options, ExpertModelFor model_for)
+    : tables_(tables),
+      machine_(machine),
+      options_(std::move(options)),
+      model_for_(std::move(model_for)) {}
+
+Plan OtherLoads::operator()(size_t format, const Workload& load) {
+  PlanOptions options = options_;
+  options.expert_model = nullptr;
+  if (model_for_ && load.users <= kMostUsers) {
+    options.expert_model = [&](double room, const Machine&) { return traffic(format, load, room); };
+  }
+  return make_plan(tables_[format], machine_, load, options);
+}
+
+ExpertTraffic OtherLoads::traffic(size_t format, const Workload& load, double room) {
+  constexpr double kRooms = 200;
+  Forecast& forecast = forecasts_[{format, load.users}];
+  if (!forecast.model) forecast.model = model_for_(tables_[format], load);
+  const double step = static_cast<double>(tables_[format].expert_bytes()) / kRooms;
+  const auto [known, is_new] = forecast.by_room.try_emplace(std::llround(room / step));
+  if (is_new) known->second = forecast.model(room, machine_);
+  ExpertTraffic result = known->second;
+  result.resident_bytes = room;
+  return result;
 }
 
 Curve cost_by_hours(const PricedFormat& priced) {

@@ -6,7 +6,9 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace dsv4 {
@@ -35,6 +37,38 @@ using PlanFor = std::function<Plan(size_t format, const Workload& workload)>;
 // `load` says stays, but for prompts and replies where a context is too short for them.
 SpeedCurves speed_curves(const std::vector<std::string>& formats, const Workload& load,
                          int64_t max_context, const PlanFor& plan_for);
+
+// Plans of formats for other loads. How experts are read is forecast but once for what is nearly
+// the same: rooms that differ by less than a 200th of the experts.
+class OtherLoads {
+ public:
+  // A forecast takes time in proportion to its users: formats that do not fit into memory are not
+  // planned for more of them.
+  static constexpr int64_t kMostUsers = 2;
+
+  using ExpertModelFor = std::function<ExpertModel(const WeightTable&, const Workload&)>;
+
+  // `tables` and `machine` are looked at later too. `model_for` is asked only where a format does
+  // not fit into memory.
+  OtherLoads(const std::vector<WeightTable>& tables, const Machine& machine, PlanOptions options,
+             ExpertModelFor model_for);
+
+  Plan operator()(size_t format, const Workload& load);
+
+ private:
+  // Of one format and number of users.
+  struct Forecast {
+    ExpertModel model;
+    std::map<int64_t, ExpertTraffic> by_room;
+  };
+  ExpertTraffic traffic(size_t format, const Workload& load, double room);
+
+  const std::vector<WeightTable>& tables_;
+  const Machine& machine_;
+  PlanOptions options_;
+  ExpertModelFor model_for_;
+  std::map<std::pair<size_t, int64_t>, Forecast> forecasts_;
+};
 
 // What a format costs on a machine, and how exactly its speeds are known.
 struct PricedFormat {

@@ -60,6 +60,32 @@ TEST(SpeedCurves, shorten_prompts_and_replies_for_short_contexts) {
   });
 }
 
+TEST(OtherLoads, forecasts_reads_of_experts_once_for_what_is_nearly_the_same) {
+  const std::vector<WeightTable> tables = {weight_table(preset_config("flash"), "Q4_K_M")};
+  Machine machine;
+  machine.memory_bytes = 0.5 * static_cast<double>(tables[0].expert_bytes()) + 20e9;
+  machine.rates = {.read = 1e11, .f32 = 1e12, .bf16 = 1e12, .int8 = 1e12};
+  machine.disk = {.read = 1e9, .latency_s = 1e-4};
+  int models = 0, forecasts = 0;
+  OtherLoads plan_for(tables, machine, {}, [&](const WeightTable&, const Workload&) {
+    ++models;
+    return [&](double room, const Machine&) {
+      ++forecasts;
+      return ExpertTraffic{.resident_bytes = room, .hit_rate = 0.5, .bytes_per_token = 1e8};
+    };
+  });
+  Workload load{.context = 8192};
+  EXPECT_EQ(plan_for(0, load).verdict, Verdict::kExpertsOnDisk);
+  load.context = 8193;
+  const Plan second = plan_for(0, load);
+  EXPECT_EQ(models, 1);
+  EXPECT_EQ(forecasts, 1);
+  EXPECT_EQ(second.experts.bytes_per_token, 1e8);
+  load.users = OtherLoads::kMostUsers + 1;
+  EXPECT_EQ(plan_for(0, load).verdict, Verdict::kNo);
+  EXPECT_EQ(models, 1);
+}
+
 // 2 s of prompt and 8 s of reply at the expected speeds; 3.6 an hour.
 PricedFormat priced() {
   PricedFormat p{.format = "a"};

@@ -241,8 +241,9 @@ class Sheet {
                            w.users, w.users == 1 ? "" : "s"),
                "tokens of context", sheet_.speeds.by_context);
     speed_plot("Speed against users: each",
-               fmt::format("Tokens per second of one of so many users, {} tokens of context each.",
-                           w.context),
+               fmt::format("Tokens per second of one of so many users, {} tokens of context each. "
+                           "Formats that do not fit into memory: up to {} users.",
+                           w.context, OtherLoads::kMostUsers),
                "users", sheet_.speeds.by_users);
     speed_plot("Speed against users: all",
                fmt::format("Tokens per second of all users together, {} tokens of context each.",
