@@ -4,6 +4,7 @@
 #include "cli/commands.h"
 #include "cli/model_options.h"
 #include "cli/plan_cost.h"
+#include "cli/plan_html.h"
 #include "cli/plan_report.h"
 #include "model/param_count.h"
 #include "plan/expert_forecast.h"
@@ -14,6 +15,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -43,6 +45,7 @@ struct PlanArgs {
   bool explain = false;
   bool list = false;
   std::string trace;
+  std::string html;
 };
 
 // A model that is asked about: its weights where there are files, else its geometry alone.
@@ -108,17 +111,25 @@ std::vector<WeightTable> tables_of(const Asked& model, const std::vector<std::st
   return tables;
 }
 
+PlanOptions options_of(const PlanArgs& args) {
+  return {.max_machines = args.max_machines,
+          .cluster_link = args.cluster_link_gb * 1e9,
+          .cluster_latency_s = args.cluster_latency_us * 1e-6};
+}
+
+ExpertModel expert_model_of(const PlanArgs& args, const WeightTable& table,
+                            const Workload& workload) {
+  return args.trace.empty() ? expert_model_of_skew(table, workload)
+                            : expert_model_of_trace(table, read_routing_trace(args.trace));
+}
+
 PlanTable plan_all(const PlanArgs& args, const Asked& model, const Machine& machine,
                    const std::vector<WeightTable>& tables) {
   PlanTable result{.model = title_of(model), .machine = machine.title};
   result.workload = workload_for(args, model.config);
-  PlanOptions options{.max_machines = args.max_machines,
-                      .cluster_link = args.cluster_link_gb * 1e9,
-                      .cluster_latency_s = args.cluster_latency_us * 1e-6};
+  PlanOptions options = options_of(args);
   for (const WeightTable& table : tables) {
-    options.expert_model = args.trace.empty()
-                               ? expert_model_of_skew(table, result.workload)
-                               : expert_model_of_trace(table, read_routing_trace(args.trace));
+    options.expert_model = expert_model_of(args, table, result.workload);
     result.plans.push_back(make_plan(table, machine, result.workload, options));
   }
   return result;
@@ -143,12 +154,21 @@ void run(const PlanArgs& args) {
   if (models.empty()) models = {"flash", "745b", "pro"};
   auto all = nlohmann::ordered_json::array();
   bool first = true;
+  std::vector<PlanSheet> sheets;
   for (const std::string& name : models) {
     const Asked model = find_model(name);
     const std::vector<WeightTable> tables = tables_of(model, args.formats);
     for (const Machine& machine : machines) {
       const PlanTable table = plan_all(args, model, machine, tables);
       const CostTable costs = cost_table(args.cost, machine, table.plans, today());
+      if (!args.html.empty()) {
+        const auto model_for = [&](const WeightTable& weights, const Workload& load) {
+          return expert_model_of(args, weights, load);
+        };
+        OtherLoads plan_for(tables, machine, options_of(args), model_for);
+        sheets.push_back(plan_sheet(table, machine, costs, model.config.max_position_embeddings,
+                                    std::ref(plan_for)));
+      }
       if (args.json) {
         all.push_back(to_json(table));
         all.back()["cost"] = to_json(costs);
@@ -162,6 +182,7 @@ void run(const PlanArgs& args) {
     }
   }
   if (args.json) fmt::print("{}\n", all.dump(2));
+  if (!args.html.empty()) write_plan_page(args.html, sheets, today());
 }
 
 void add_workload_options(CLI::App& command, const std::shared_ptr<PlanArgs>& args) {
@@ -227,6 +248,8 @@ void add_plan(CLI::App& app) {
   args->cost.add_to(*command);
   command->add_flag("--json", args->json, "One JSON list of all answers");
   command->add_flag("--explain", args->explain, "Show the formula and the inputs of each number");
+  command->add_option("--html", args->html, "Write a page with tables and plots")
+      ->type_name("FILE");
   command->add_flag("--machines", args->list, "List the machines of the catalogue");
   command->callback([args] { run(*args); });
 }

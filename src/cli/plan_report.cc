@@ -1,7 +1,5 @@
 #include "cli/plan_report.h"
 
-#include <algorithm>
-
 #include <fmt/core.h>
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
@@ -11,69 +9,20 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// File sizes and memory in 10^9 bytes, as machines are sold.
-std::string gb(double bytes) {
-  const double value = bytes * 1e-9;
-  return value < 9.995   ? fmt::format("{:.2f}", value)
-         : value < 99.95 ? fmt::format("{:.1f}", value)
-                         : fmt::format("{:.0f}", value);
-}
-
-std::string number(double value) {
-  return value < 0.0995  ? fmt::format("{:.3f}", value)
-         : value < 0.995 ? fmt::format("{:.2f}", value)
-         : value < 9.95  ? fmt::format("{:.1f}", value)
-                         : fmt::format("{:.0f}", value);
-}
-
-std::string range(const Estimate& e) {
-  const std::string low = number(e.low);
-  const std::string high = number(e.high);
-  return low == high ? low : low + "-" + high;
-}
-
-std::string seconds(const Estimate& e) {
-  const double s = e.expected;
-  if (s < 0.0995) return fmt::format("{:.1f} ms", s * 1e3);
-  if (s < 0.9995) return fmt::format("{:.0f} ms", s * 1e3);
-  if (s < 599.5) return fmt::format("{:.1f} s", s);
-  return fmt::format("{:.0f} min", s / 60);
-}
-
-bool runs(const Plan& plan) { return plan.verdict != Verdict::kNo; }
-
 Json json_of(const Estimate& e) {
   return {{"low", e.low}, {"expected", e.expected}, {"high", e.high}};
 }
 
 void print_row(const Plan& plan) {
-  fmt::print("{:<10}{:>9}{:>9}  {:<22}", plan.format, gb(static_cast<double>(plan.file_bytes)),
-             gb(plan.memory.total()), verdict_name(plan.verdict));
+  fmt::print("{:<10}{:>9}{:>9}  {:<22}", plan.format, gb_text(static_cast<double>(plan.file_bytes)),
+             gb_text(plan.memory.total()), verdict_name(plan.verdict));
   if (!runs(plan)) {
     fmt::print(" {}\n", plan.reason);
     return;
   }
-  fmt::print("{:>13}{:>13}{:>10}{:>10}  {}\n", range(plan.decode), range(plan.prefill),
-             seconds(plan.first_token_s), seconds(plan.between_p99_s),
+  fmt::print("{:>13}{:>13}{:>10}{:>10}  {}\n", range_text(plan.decode), range_text(plan.prefill),
+             seconds_text(plan.first_token_s), seconds_text(plan.between_p99_s),
              limit_name(plan.decode_limit));
-}
-
-// What a reader must know who sees the times.
-void print_notes(const PlanTable& table) {
-  const auto any = [&](auto&& is) { return std::ranges::any_of(table.plans, is); };
-  fmt::print("GB are 10^9 bytes; tokens/s and the time to the first token are of one user");
-  if (table.workload.users > 1) fmt::print(" of {}", table.workload.users);
-  fmt::print(".\n");
-  if (any([](const Plan& p) { return runs(p) && !p.measured; })) {
-    fmt::print(
-        "Times follow from the machine's limits and the share of them that engines reach, not from "
-        "a measurement.\n");
-  }
-  if (any([](const Plan& p) { return runs(p) && !p.runs_here; })) {
-    fmt::print(
-        "dsv4 has kernels for x86 processors only: for this machine the times say what its limits "
-        "allow.\n");
-  }
 }
 
 Json memory_json(const MemoryNeed& m) {
@@ -85,19 +34,14 @@ Json memory_json(const MemoryNeed& m) {
 }  // namespace
 
 void print_table(const PlanTable& table) {
-  const Workload& w = table.workload;
   fmt::print("{}\non {}: {} GB usable\n", table.model, table.machine,
-             gb(table.plans.empty() ? 0 : table.plans.front().available_bytes));
-  fmt::print(
-      "{} user{} x {} tokens of context; a request has {} tokens ({:.0f} % cached) and a "
-      "reply of {}\n\n",
-      w.users, w.users == 1 ? "" : "s", w.context, w.prompt_tokens, 100 * w.cached_share,
-      w.reply_tokens);
+             gb_text(table.plans.empty() ? 0 : table.plans.front().available_bytes));
+  fmt::print("{}\n\n", load_text(table.workload));
   fmt::print("{:<10}{:>9}{:>9}  {:<22}{:>13}{:>13}{:>10}{:>10}  {}\n", "format", "file GB",
              "memory", "verdict", "tokens/s", "prompt t/s", "first", "p99 next", "limit");
   for (const Plan& plan : table.plans) print_row(plan);
   fmt::print("\n");
-  print_notes(table);
+  for (const std::string& note : table_notes(table)) fmt::print("{}\n", note);
 }
 
 void print_formulas(const PlanTable& table) {

@@ -253,5 +253,10 @@ one_line_error "broken config" 1 "config.json" "$dsv4" logits -m "$work/broken" 
 echo '[{"role": "wizard", "content": "x"}]' >"$work/messages.json"
 one_line_error "unknown role" 1 "messages" "$dsv4" run -m "$mini" --messages "$work/messages.json"
 
+# --- plans as a page
+expect "plan as a page" 0 "runs" "$dsv4" plan -m flash --machine 4x-h100-pcie --format Q4_K_M --html "$work/plan.html"
+expect "the page has the machine" 0 "<title>flash" cat "$work/plan.html"
+expect "page in no folder" 1 "nowhere" "$dsv4" plan -m flash --machine h200 --format Q2_K --html "$work/nowhere/x.html"
+
 echo "$n_passed passed, $n_failed failed"
 [ $n_failed -eq 0 ]
