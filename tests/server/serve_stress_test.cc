@@ -123,7 +123,9 @@ TEST(ServeStress, many_streams_at_once) {
     ASSERT_TRUE(becomes_true([&] { return is_idle(server); }));
     before = std::exchange(after, resident_bytes() - server.engine().stats().state_bytes);
   }
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // they keep what was freed
   EXPECT_LT(after - before, static_cast<int64_t>(n_streams) * 16'000);
+#endif
 }
 
 }  // namespace
