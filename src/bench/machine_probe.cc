@@ -23,7 +23,6 @@ namespace {
 // Machines shared with others change from second to second: everything is measured in several
 // rounds, and roofs between the formats of each.
 constexpr int kRounds = 2;
-constexpr size_t kFormatsPerRoof = 6;
 
 // All that is measured with one pool of threads.
 class KernelProbe {
@@ -41,8 +40,10 @@ class KernelProbe {
     const std::vector<WeightFormat> formats = kernel_formats();
     for (size_t i = 0; i < formats.size(); ++i) {
       tell(fmt::format("products with {}", weight_format_name(formats[i])));
-      if (i % kFormatsPerRoof == 0) roofs_.push_back(meter_.measure());
-      products_.measure(formats[i]);
+      products_.measure(formats[i], [this] {
+        roofs_.push_back(meter_.measure());
+        return roofs_.back().read;
+      });
     }
     tell("operations");
     roofs_.push_back(meter_.measure());

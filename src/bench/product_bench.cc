@@ -18,14 +18,8 @@ constexpr double kLongestProduct = 0.5;
 ProductBench::ProductBench(Ops& ops, ProductPlan plan)
     : ops_(ops), plan_(std::move(plan)), memory_(plan_.memory_bytes) {}
 
-std::vector<double>& ProductBench::samples_of(WeightFormat format, int64_t n_tokens) {
-  for (Samples& samples : samples_) {
-    if (samples.format == format && samples.n_tokens == n_tokens) return samples.seconds_per_weight;
-  }
-  return samples_.emplace_back(Samples{format, n_tokens, {}}).seconds_per_weight;
-}
-
-void ProductBench::measure(WeightFormat format) {
+void ProductBench::measure(WeightFormat format, const std::function<double()>& read_roof) {
+  Round round{.format = format, .read = read_roof()};
   const BenchWeights weights(format, plan_.shape, memory_);
   const auto n_weights = static_cast<double>(weights.n_weights());
   BenchProduct first(ops_, weights, 1, 1);
@@ -33,7 +27,7 @@ void ProductBench::measure(WeightFormat format) {
   double per_weight = first.run() / n_weights;  // seconds, with n_before tokens
   int64_t n_before = 1;
   for (const int64_t n : plan_.n_tokens) {
-    std::vector<double>& samples = samples_of(format, n);
+    std::vector<double>& samples = round.seconds_per_weight.emplace_back();
     const double at_most = per_weight * static_cast<double>(n) / static_cast<double>(n_before);
     n_before = n;
     if (at_most * n_weights > kLongestProduct) {
@@ -54,14 +48,23 @@ void ProductBench::measure(WeightFormat format) {
     }
     per_weight = median(std::move(times)).value / (static_cast<double>(n_at_once) * n_weights);
   }
+  round.read = std::max(round.read, read_roof());
+  const auto place = std::ranges::find(best_, format, &Round::format);
+  if (place == best_.end()) {
+    best_.push_back(std::move(round));
+  } else if (round.read > place->read) {
+    *place = std::move(round);
+  }
 }
 
 std::vector<ProductRate> ProductBench::rates() const {
   std::vector<ProductRate> rates;
-  for (const Samples& samples : samples_) {
-    const Median seconds = median(samples.seconds_per_weight);
-    rates.push_back({std::string(weight_format_name(samples.format)), samples.n_tokens,
-                     1 / seconds.value, seconds.spread});
+  for (const Round& round : best_) {
+    for (size_t i = 0; i < plan_.n_tokens.size(); ++i) {
+      const Median seconds = median(round.seconds_per_weight[i]);
+      rates.push_back({std::string(weight_format_name(round.format)), plan_.n_tokens[i],
+                       1 / seconds.value, round.read, seconds.spread});
+    }
   }
   return rates;
 }

@@ -7,7 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <map>
+#include <functional>
 #include <utility>
 #include <vector>
 
@@ -16,7 +16,7 @@ namespace dsv4 {
 struct ProductPlan {
   BenchShape shape;
   size_t memory_bytes = size_t{256} << 20;  // that weights lie in, far more than the caches
-  std::vector<int64_t> n_tokens = {1, 4, 16, 64, 256};
+  std::vector<int64_t> n_tokens = {1, 2, 4, 8, 12, 16, 24, 32, 64, 128, 512};
   double seconds = 0.06;       // for each number of tokens, each time
   double step_seconds = 0.01;  // about, of the products between two looks at the clock
   int64_t min_matrices = 1;    // in each step: threads share out their rows
@@ -26,24 +26,24 @@ class ProductBench {
  public:
   ProductBench(Ops& ops, ProductPlan plan);
 
-  // Measures a format with each number of tokens, one or more times.
-  void measure(WeightFormat format);
+  // Measures a format with each number of tokens. `read_roof` is asked before and after.
+  void measure(WeightFormat format, const std::function<double()>& read_roof);
 
-  // Of all that was measured: medians over all steps, in the order of the first measurement.
+  // Of the calls of measure(), the one with the best memory: medians over its steps.
   std::vector<ProductRate> rates() const;
 
  private:
-  struct Samples {
+  // Of one call of measure().
+  struct Round {
     WeightFormat format;
-    int64_t n_tokens = 0;
-    std::vector<double> seconds_per_weight;
+    double read = 0;
+    std::vector<std::vector<double>> seconds_per_weight;  // as plan_.n_tokens
   };
-  std::vector<double>& samples_of(WeightFormat format, int64_t n_tokens);
 
   Ops& ops_;
   ProductPlan plan_;
   std::vector<std::byte> memory_;
-  std::vector<Samples> samples_;
+  std::vector<Round> best_;  // by format, in the order of their first measurement
 };
 
 // Seconds that a product takes besides its weights: the median of those of 128 x 128.

@@ -6,6 +6,8 @@
 #include "cli/plan_cost.h"
 #include "cli/plan_html.h"
 #include "cli/plan_report.h"
+#include "cli/plan_verify.h"
+#include "cli/this_machine.h"
 #include "model/param_count.h"
 #include "plan/expert_forecast.h"
 #include "plan/machine.h"
@@ -44,6 +46,9 @@ struct PlanArgs {
   bool json = false;
   bool explain = false;
   bool list = false;
+  bool probe = false;
+  bool verify = false;
+  bool report = false;
   std::string trace;
   std::string html;
 };
@@ -81,6 +86,7 @@ std::string title_of(const Asked& model) {
 
 std::vector<Machine> find_machine(const std::string& name) {
   std::error_code ignored;
+  if (name == "this") return {this_machine()};
   if (name.ends_with(".json") || fs::exists(name, ignored)) return load_machines(name);
   return {catalogue_machine(name)};
 }
@@ -129,7 +135,10 @@ PlanTable plan_all(const PlanArgs& args, const Asked& model, const Machine& mach
   result.workload = workload_for(args, model.config);
   PlanOptions options = options_of(args);
   for (const WeightTable& table : tables) {
-    options.expert_model = expert_model_of(args, table, result.workload);
+    // Asked only where not everything fits.
+    options.expert_model = [&](double room, const Machine& where) {
+      return expert_model_of(args, table, result.workload)(room, where);
+    };
     result.plans.push_back(make_plan(table, machine, result.workload, options));
   }
   return result;
@@ -144,8 +153,61 @@ void list_machines() {
   }
 }
 
+void print_probe(const Machine& machine) {
+  const Probe& probe = *machine.probe;
+  fmt::print("{}\n{} threads, {}; kept in {}\n\n", machine.title, probe.n_threads, probe.isa,
+             state_file(kMachineFile).string());
+  fmt::print("memory  {:.1f} GB, {:.1f} GB in use; read at {:.1f} GB/s\n",
+             machine.memory_bytes * 1e-9, machine.reserved_bytes * 1e-9, machine.rates.read * 1e-9);
+  fmt::print("int8    {:.0f} Gop/s, bf16 {:.0f}, f32 {:.0f}\n", machine.rates.int8 * 1e-9,
+             machine.rates.bf16 * 1e-9, machine.rates.f32 * 1e-9);
+  if (machine.disk.read > 0) {
+    fmt::print("disk    {:.2f} GB/s at random places, {:.0f} us\n", machine.disk.read * 1e-9,
+               machine.disk.latency_s * 1e6);
+  }
+  fmt::print("\n10^9 weights/s by tokens at once\n");
+  std::string format;
+  for (const ProductRate& rate : probe.products) {
+    if (rate.format != format) fmt::print("{}{:<10}", format.empty() ? "" : "\n", rate.format);
+    format = rate.format;
+    fmt::print("{:>6}:{:>7.2f}", rate.n_tokens, rate.weights_per_s * 1e-9);
+  }
+  fmt::print("\n{}{}", machine.note, machine.note.empty() ? "" : "\n");
+}
+
+// The commands beside planning; whether one was asked for.
+bool run_other(const PlanArgs& args) {
+  if (args.list) {
+    list_machines();
+  } else if (args.report) {
+    const RecordFile file = load_records(state_file(kRecordFile));
+    if (args.json) {
+      fmt::print("{}\n", accuracy_json(file).dump(2));
+    } else {
+      print_accuracy(file);
+    }
+  } else if (args.verify) {
+    for (const std::string& model : args.models) {
+      const Workload load = workload_for(args, load_config(model));
+      check_workload(load, load_config(model));
+      const PlanRecord record = verify_plan(model, load, this_machine());
+      append_record(state_file(kRecordFile), record);
+      args.json ? fmt::print("{}\n", record_line(record)) : print_record(record);
+    }
+    if (args.models.empty()) {
+      throw Error(ErrorCode::kInvalidInput, "--verify", "needs a model to run: -m MODEL");
+    }
+  } else if (args.probe) {
+    const Machine machine = probe_this_machine();
+    args.json ? fmt::print("{}\n", machine_to_json(machine).dump(2)) : print_probe(machine);
+  } else {
+    return false;
+  }
+  return true;
+}
+
 void run(const PlanArgs& args) {
-  if (args.list) return list_machines();
+  if (run_other(args)) return;
   std::vector<Machine> machines;
   for (const std::string& name : args.machines) {
     for (Machine& machine : find_machine(name)) machines.push_back(std::move(machine));
@@ -229,8 +291,9 @@ void add_plan(CLI::App& app) {
       ->delimiter(',');
   command
       ->add_option("--machine", args->machines,
-                   "A machine of the catalogue (--machines lists them) or a file")
-      ->delimiter(',');
+                   "A machine of the catalogue (--machines lists them), a file, or this")
+      ->delimiter(',')
+      ->default_val(std::vector<std::string>{"this"});
   command->add_option("--format", args->formats, "Formats, as in quantize --type")->delimiter(',');
   add_workload_options(*command, args);
   command->add_option("--max-machines", args->max_machines, "Most machines that share a model")
@@ -250,6 +313,14 @@ void add_plan(CLI::App& app) {
   command->add_flag("--explain", args->explain, "Show the formula and the inputs of each number");
   command->add_option("--html", args->html, "Write a page with tables and plots")
       ->type_name("FILE");
+  CLI::Option* probe =
+      command->add_flag("--probe", args->probe, "Measure this machine anew, for half a minute");
+  CLI::Option* verify = command->add_flag(
+      "--verify", args->verify, "Run the model here, and hold what was predicted against it");
+  CLI::Option* report = command->add_flag("--report", args->report,
+                                          "How predictions of earlier runs have done so far");
+  verify->excludes(probe)->excludes(report);
+  report->excludes(probe);
   command->add_flag("--machines", args->list, "List the machines of the catalogue");
   command->callback([args] { run(*args); });
 }

@@ -64,6 +64,7 @@ struct ProductRate {
   std::string format;  // "FP4", "Q4_K", ... (weight_format_name)
   int64_t n_tokens = 0;
   double weights_per_s = 0;
+  double read = 0;    // bytes per second that memory gave at that time
   double spread = 0;  // (third quartile - first quartile) / median
 };
 

@@ -107,6 +107,7 @@ ProductRate read_product(const Json& json, const std::string& where, const std::
   fields.required("tokens");
   rate.n_tokens = fields.count_or("tokens", 1, kMaxTokens);
   rate.weights_per_s = fields.number("weights_g_s", kGiga, kPositive);
+  rate.read = fields.number("read_gb_s", kGiga, kPositive);
   rate.spread = fields.number_or_zero("spread", 1, kNotNegative);
   fields.finish();
   return rate;
@@ -220,6 +221,7 @@ OrderedJson probe_json(const Probe& probe) {
     json["products"].push_back({{"format", rate.format},
                                 {"tokens", rate.n_tokens},
                                 {"weights_g_s", rate.weights_per_s / kGiga},
+                                {"read_gb_s", rate.read / kGiga},
                                 {"spread", rate.spread}});
   }
   json["operations"] = OrderedJson::object();

@@ -27,7 +27,12 @@ Json small_probe() {
           {"threads", 2},
           {"read_gb_s_by_threads", {10.5, 20}},
           {"product_call_us", 3},
-          {"products", {{{"format", "FP4"}, {"tokens", 4}, {"weights_g_s", 7.5}, {"spread", 0.1}}}},
+          {"products",
+           {{{"format", "FP4"},
+             {"tokens", 4},
+             {"weights_g_s", 7.5},
+             {"read_gb_s", 40},
+             {"spread", 0.1}}}},
           {"operations",
            {{"attend", {{"call_us", 2}, {"one_row_g_s", 0.5}, {"many_rows_g_s", 0.75}}}}}};
 }
@@ -129,6 +134,7 @@ TEST(ParseMachine, reads_every_key_in_its_unit) {
   EXPECT_EQ(m.probe->products[0].format, "FP4");
   EXPECT_EQ(m.probe->products[0].n_tokens, 4);
   EXPECT_EQ(m.probe->products[0].weights_per_s, 7.5e9);
+  EXPECT_EQ(m.probe->products[0].read, 40e9);
   EXPECT_EQ(m.probe->products[0].spread, 0.1);
   EXPECT_DOUBLE_EQ(m.probe->operations.at("attend").call_s, 2e-6);
   EXPECT_EQ(m.probe->operations.at("attend").one_row, 0.5e9);

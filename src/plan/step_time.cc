@@ -37,10 +37,57 @@ std::vector<ProductRate> rates_of(const Probe& probe, std::string_view format) {
   return rates;
 }
 
-StepTime probed_time(const StepWork& work, const Probe& probe) {
+struct TimePerWeight {
+  double n_tokens = 0;
+  double seconds = 0;
+};
+
+// What was measured, where memory reads at another rate now. A product takes what its memory takes
+// or what its computing takes, whichever is longer. Where it was memory, how long computing takes
+// follows from its growth with more tokens.
+std::vector<TimePerWeight> times_at(const std::vector<ProductRate>& rates, double bytes_per_weight,
+                                    double read) {
+  constexpr double kReadable = 0.88;  // of the read rate, by the best products
+  constexpr double kComputes = 1.15;  // times the wait for memory: certainly not memory
+  const auto wait = [&](double rate) { return bytes_per_weight / (kReadable * rate); };
+  std::vector<TimePerWeight> times;
+  for (const ProductRate& rate : rates) {
+    times.push_back({static_cast<double>(rate.n_tokens), 1 / rate.weights_per_s});
+  }
+  size_t computes = 0;
+  while (computes < times.size() &&
+         times[computes].seconds < kComputes * wait(rates[computes].read)) {
+    ++computes;
+  }
+  const bool grows = computes + 1 < times.size();
+  for (size_t i = 0; i < computes; ++i) {
+    double computing = 0;
+    if (grows) {
+      const auto [n0, t0] = times[computes];
+      const auto [n1, t1] = times[computes + 1];
+      computing = t0 - (t1 - t0) / (n1 - n0) * (n0 - times[i].n_tokens);
+    }
+    times[i].seconds = std::clamp(computing, 0.0, times[i].seconds);
+  }
+  for (TimePerWeight& time : times) time.seconds = std::max(time.seconds, wait(read));
+  return times;
+}
+
+double interpolate(const std::vector<TimePerWeight>& times, double n) {
+  size_t i = 0;
+  while (i + 1 < times.size() && times[i + 1].n_tokens < n) ++i;
+  const auto [n0, t0] = times[i];
+  if (n <= n0) return t0;
+  if (i + 1 == times.size()) return t0 * n / n0;
+  const auto [n1, t1] = times[i + 1];
+  return t0 + (t1 - t0) * (n - n0) / (n1 - n0);
+}
+
+StepTime probed_time(const StepWork& work, const Machine& machine) {
+  const Probe& probe = *machine.probe;
   StepTime time;
   for (const ProductWork& product : work.products) {
-    time.weights_s += product_seconds(probe, product);
+    time.weights_s += product_seconds(probe, product, machine.rates.read);
   }
   for (const auto& [name, operation] : work.operations) {
     const auto rate = probe.operations.find(name);
@@ -167,7 +214,7 @@ double arithmetic_rate(const Machine& machine, std::string_view format) {
   return native ? first({r.fp8, r.bf16, r.f32}) : first({r.bf16, r.f32});
 }
 
-double product_seconds(const Probe& probe, const ProductWork& product) {
+double product_seconds(const Probe& probe, const ProductWork& product, double read) {
   auto place = std::ranges::find(kBySize, std::string_view(product.format));
   std::vector<ProductRate> rates;
   for (; place != kBySize.end() && rates.empty(); ++place) rates = rates_of(probe, *place);
@@ -175,25 +222,16 @@ double product_seconds(const Probe& probe, const ProductWork& product) {
     throw Error(ErrorCode::kInvalidInput, "probe.products",
                 fmt::format("has no speed for {}; measure the machine again", product.format));
   }
-  const auto per_weight = [&] {
-    const double n = product.n_tokens;
-    size_t i = 0;
-    while (i + 1 < rates.size() && static_cast<double>(rates[i + 1].n_tokens) < n) ++i;
-    const double n0 = static_cast<double>(rates[i].n_tokens);
-    const double t0 = 1 / rates[i].weights_per_s;
-    if (i + 1 == rates.size()) return n > n0 ? t0 * n / n0 : t0;
-    const double n1 = static_cast<double>(rates[i + 1].n_tokens);
-    const double t1 = 1 / rates[i + 1].weights_per_s;
-    return n <= n0 ? t0 : n >= n1 ? t1 * n / n1 : t0 + (t1 - t0) * (n - n0) / (n1 - n0);
-  };
-  return product.n_products * probe.product_call_s + product.weights * per_weight();
+  const std::vector<TimePerWeight> times = times_at(rates, product.bytes / product.weights, read);
+  return product.n_products * probe.product_call_s +
+         product.weights * interpolate(times, product.n_tokens);
 }
 
 StepTime step_time(const StepWork& work, const Machine& machine, const ModelConfig& config,
                    double rows, double share) {
   StepTime time;
   if (machine.probe) {
-    time = probed_time(work, *machine.probe);
+    time = probed_time(work, machine);
     const double sum = time.weights_s + time.attention_s + time.other_s;
     time.seconds = {sum * (1 - kProbeError), sum, sum * (1 + kProbeError)};
     time.limit = probed_limit(work, time, machine);

@@ -47,9 +47,10 @@ StepTime step_time(const StepWork& work, const Machine& machine, const ModelConf
                    double rows, double share = 1);
 
 // Seconds of products with weights of a format, as the probe has it: between measured numbers of
-// tokens by a straight line, beyond the last at its time per token. A format that was not measured
-// takes the time of the one with the next larger bytes per weight.
-double product_seconds(const Probe& probe, const ProductWork& product);
+// tokens by a straight line, beyond the last at its time per token. Where memory gives `read` bytes
+// per second now, products that wait for it change with it, those that compute do not. A format
+// that was not measured takes the time of the one with the next larger bytes per weight.
+double product_seconds(const Probe& probe, const ProductWork& product, double read);
 
 // Operations per second that products with this format can reach; 0 if not known.
 double arithmetic_rate(const Machine& machine, std::string_view format);

@@ -39,8 +39,9 @@ class TableBuilder {
     table_.weights.push_back(weight);
   }
 
-  WeightTable finish(int64_t file_bytes) {
+  WeightTable finish(int64_t file_bytes, bool stacked) {
     table_.file_bytes = file_bytes;
+    table_.stacked = stacked;
     return std::move(table_);
   }
 
@@ -87,7 +88,7 @@ WeightTable planned(const ModelConfig& config, const std::vector<WeightShape>& s
       builder.add(shape.spec, shape.layer, dtype, shape.id_table.has_value(), each);
     }
   }
-  return builder.finish(file_bytes);
+  return builder.finish(file_bytes, plan.container == Container::kGguf);
 }
 
 QuantizePlan plan_of(const ModelConfig& config, const std::vector<WeightShape>& shapes,
@@ -124,7 +125,7 @@ std::vector<StoredGroup> WeightTable::groups() const {
     group.cls = w.cls;
     group.dtype = w.dtype;
     group.int4 = int4;
-    group.n_tensors += w.n_matrices;
+    group.n_tensors += stacked ? 1 : w.n_matrices;
     group.n_bytes += w.bytes;
   }
   std::vector<StoredGroup> result;
@@ -146,7 +147,7 @@ WeightTable weight_table(const SourceModel& source) {
   }
   int64_t file_bytes = 0;
   for (const MappedFile& file : source.checkpoint().files()) file_bytes += std::ssize(file.bytes());
-  return builder.finish(file_bytes);
+  return builder.finish(file_bytes, source.checkpoint().gguf() != nullptr);
 }
 
 WeightTable weight_table(const SourceModel& source, const std::string& mix) {

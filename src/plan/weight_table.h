@@ -35,6 +35,7 @@ struct WeightTable {
   std::string format;  // of the mix, or "as stored"
   std::vector<TableWeight> weights;
   int64_t file_bytes = 0;  // of everything on disk
+  bool stacked = false;    // the experts of a layer are one tensor: GGUF
 
   int64_t bytes() const;
   // Of all routed experts of the main model.
