@@ -4,6 +4,7 @@
 #include "base/output_file.h"
 #include "cli/commands.h"
 #include "cli/conversation.h"
+#include "cli/serve_forecast.h"
 #include "server/http.h"
 #include "server/http_metrics.h"
 #include "server/service.h"
@@ -204,13 +205,14 @@ void serve(ServeArgs& args) {
   service.begin_drain();
   server.drain(std::chrono::seconds(args.drain_s));
   service.stop();
+  const EngineStats stats = engine.stats();  // before its memory is given back
   engine.stop();
   end_recording(args.routing, log);
-  const EngineStats stats = engine.stats();
   log.info("ended", {{"requests", stats.n_requests},
                      {"prompt_tokens", stats.n_prompt_tokens},
                      {"cached_tokens", stats.n_cached_tokens},
                      {"reply_tokens", stats.n_reply_tokens}});
+  log_forecast(args.model, chat.model(), stats, log);
 }
 
 void add_network_options(CLI::App& command, ServeArgs& args) {

@@ -71,16 +71,19 @@ Machine probe_this_machine(const fs::path& disk_file) {
   return machine;
 }
 
-Machine this_machine() {
+std::optional<Machine> known_machine() {
   std::optional<Machine> kept = kept_machine(state_file(kMachineFile));
-  if (!kept) {
-    fmt::print(stderr, "dsv4: measuring this machine, once, for about half a minute\n");
-    return probe_this_machine();
-  }
+  if (!kept) return kept;
   const HostMemory memory = host_memory();
   kept->memory_bytes = memory.total;
   kept->reserved_bytes = memory.in_use;
-  return *kept;
+  return kept;
+}
+
+Machine this_machine() {
+  if (const std::optional<Machine> known = known_machine()) return *known;
+  fmt::print(stderr, "dsv4: measuring this machine, once, for about half a minute\n");
+  return probe_this_machine();
 }
 
 void reset_peak_memory() { std::ofstream("/proc/self/clear_refs") << "5"; }

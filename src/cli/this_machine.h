@@ -4,6 +4,7 @@
 #include "plan/machine.h"
 
 #include <filesystem>
+#include <optional>
 
 namespace dsv4::cli {
 
@@ -18,7 +19,10 @@ inline constexpr const char* kRecordFile = "plans.jsonl";
 // file whose disk is measured; empty: the disk of the state file.
 Machine probe_this_machine(const std::filesystem::path& disk_file = {});
 
-// As it was measured by this version of the program, or else measured now; its memory as it is now.
+// As it was measured by this version of the program; its memory as it is now. Nothing where that
+// has not been done.
+std::optional<Machine> known_machine();
+// The same, or else measured now.
 Machine this_machine();
 
 // The most memory that this process has had in use since reset_peak_memory(), in bytes; 0 where the
