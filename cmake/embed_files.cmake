@@ -1,7 +1,31 @@
-# cmake -DFOLDER=dir -DOUTPUT=file.cc [-DLIST=any] -P embed_files.cmake
-# Writes the files of a folder that pages are made of as the table embedded_page_files() of
-# server/page.h: path, bytes and SHA-256, sorted by path.
-set(types html css js svg png ico woff2 webmanifest)
+# Files of a folder as a part of the program.
+#
+# With include(): dsv4_embed(TARGET FOLDER HEADER FUNCTION) makes FUNCTION() of HEADER a part of the
+# target.
+#
+# As a script, which is what that runs:
+#   cmake -DFOLDER=dir -DHEADER=x.h -DFUNCTION=name -DOUTPUT=file.cc [-DLIST=any] -P embed_files.cmake
+# writes the files that pages and tables are made of as the function that the header declares, a
+# span of base/embedded_file.h: path, bytes and SHA-256, sorted by path.
+if(NOT CMAKE_SCRIPT_MODE_FILE)
+  function(dsv4_embed target folder header function)
+    set(script ${PROJECT_SOURCE_DIR}/cmake/embed_files.cmake)
+    set(source ${CMAKE_CURRENT_BINARY_DIR}/${function}.cc)
+    file(GLOB_RECURSE files CONFIGURE_DEPENDS ${folder}/*)
+    # Part of the command, so that it runs again when a file has gone.
+    string(SHA256 list "${files}")
+    add_custom_command(
+      OUTPUT ${source}
+      COMMAND ${CMAKE_COMMAND} -DFOLDER=${folder} -DHEADER=${header} -DFUNCTION=${function}
+              -DOUTPUT=${source} -DLIST=${list} -P ${script}
+      DEPENDS ${files} ${script}
+      VERBATIM)
+    target_sources(${target} PRIVATE ${source})
+  endfunction()
+  return()
+endif()
+
+set(types html css js json svg png ico woff2 webmanifest)
 set(patterns "")
 foreach(type IN LISTS types)
   list(APPEND patterns ${FOLDER}/*.${type})
@@ -28,7 +52,7 @@ else()
   set(body "  static const EmbeddedFile files[] = {\n${rows}  };\n  return files;\n")
 endif()
 set(text "// Made by cmake/embed_files.cmake.
-#include \"server/page.h\"
+#include \"${HEADER}\"
 
 namespace dsv4 {
 namespace {
@@ -36,7 +60,7 @@ namespace {
 ${arrays}
 }  // namespace
 
-std::span<const EmbeddedFile> embedded_page_files() {
+std::span<const EmbeddedFile> ${FUNCTION}() {
 ${body}}
 
 }  // namespace dsv4

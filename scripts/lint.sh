@@ -32,7 +32,7 @@ check_levels() {
   files 'src/*.cc' 'src/*.h' | xargs -r awk '
     BEGIN {
       n = split("base:0 tensor:1 formats:2 quant:2 text:2 kernels:3 cache:3 grammar:3 model:4 " \
-                "engine:5 synth:5 quantize:5 server:6 bench:6 eval:6 cli:7", pairs, " ")
+                "engine:5 synth:5 quantize:5 plan:6 server:6 bench:7 eval:7 cli:8", pairs, " ")
       for (i = 1; i <= n; ++i) {
         split(pairs[i], pair, ":")
         level[pair[1]] = pair[2]

@@ -1,5 +1,6 @@
 #include "base/mapped_file.h"
 
+#include "base/check.h"
 #include "base/error.h"
 
 #include <fcntl.h>
@@ -7,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -33,16 +35,55 @@ int open_file(const std::filesystem::path& path, struct stat& status) {
   return fd;
 }
 
+// Of Linux 5.14 on, whatever the headers know.
+constexpr int kPopulateRead = 22;
+
+// Advice to read is cut to what the system reads at once; pieces of this size are read in full.
+constexpr uint64_t kAdvisedBytes = uint64_t{128} << 10;
+
+uint64_t page_bytes() { return static_cast<uint64_t>(::sysconf(_SC_PAGESIZE)); }
+
+// Maps pages that are read on the way; an errno where one cannot be.
+int populate_read(std::byte* begin, uint64_t size) {
+  while (::madvise(begin, size, kPopulateRead) != 0) {
+    if (errno != EINTR && errno != EAGAIN) return errno;
+  }
+  return 0;
+}
+
+// The same for systems that cannot say it: a read that fails is an error, a look is a signal.
+int read_and_touch(int fd, const std::byte* begin, uint64_t offset, uint64_t size) {
+  std::byte buffer[1 << 16];
+  for (uint64_t done = 0; done < size;) {
+    const uint64_t n_asked = std::min<uint64_t>(size - done, sizeof(buffer));
+    const ssize_t n = ::pread(fd, buffer, n_asked, static_cast<off_t>(offset + done));
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return n < 0 ? errno : EFAULT;
+    done += static_cast<uint64_t>(n);
+  }
+  for (uint64_t i = 0; i < size; i += page_bytes()) {
+    static_cast<void>(*static_cast<const volatile std::byte*>(begin + i));
+  }
+  return 0;
+}
+
 }  // namespace
 
 MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
   struct stat status {};
   const int fd = open_file(path, status);
   const auto size = static_cast<size_t>(status.st_size);
-  void* data = size == 0 ? nullptr : ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd, 0);
-  ::close(fd);
-  if (data == MAP_FAILED) throw not_read(path, "map");
-  if (size == 0) return;
+  if (size == 0) {
+    ::close(fd);
+    return;
+  }
+  void* data = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd, 0);
+  if (data == MAP_FAILED) {
+    const Error error = not_read(path, "map");
+    ::close(fd);
+    throw error;
+  }
+  fd_ = fd;
 #if defined(MADV_HUGEPAGE)
   // Advice: where the file system can, what is not in memory yet is read into huge pages.
   ::madvise(data, size, MADV_HUGEPAGE);
@@ -52,6 +93,7 @@ MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
 
 MappedFile::~MappedFile() {
   if (!bytes_.empty()) ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
+  if (fd_ >= 0) ::close(fd_);
 }
 
 void MappedFile::populate() const {
@@ -64,12 +106,51 @@ void MappedFile::populate() const {
   for (size_t i = 0; i < bytes_.size(); i += kPage) static_cast<void>(bytes[i]);
 }
 
+void MappedFile::load(uint64_t offset, uint64_t size) const {
+  CHECK(offset <= bytes_.size() && size <= bytes_.size() - offset, offset, size);
+  if (size == 0) return;
+  const uint64_t page = page_bytes();
+  const uint64_t begin = offset / page * page;
+  const uint64_t end = std::min<uint64_t>((offset + size + page - 1) / page * page, bytes_.size());
+  auto* data = const_cast<std::byte*>(bytes_.data());
+  for (uint64_t i = begin; i < end;
+       i += kAdvisedBytes) {  // all are under way before one is awaited
+    ::madvise(data + i, std::min(kAdvisedBytes, end - i), MADV_WILLNEED);
+  }
+  int error = populate_read(data + begin, end - begin);
+  if (error == EINVAL) error = read_and_touch(fd_, data + begin, begin, end - begin);
+  if (error == 0) return;
+  uint64_t bad = begin;  // the first page that cannot be read
+  while (bad + page < end && populate_read(data + bad, page) == 0) bad += page;
+  throw Error(ErrorCode::kIo, path_.string(),
+              fmt::format("cannot read the page at byte {}: {}", bad,
+                          error == EFAULT ? "the disk failed, or the file was cut since it was "
+                                            "opened"
+                                          : std::strerror(error)));
+}
+
+void MappedFile::release(uint64_t offset, uint64_t size) const {
+  CHECK(offset <= bytes_.size() && size <= bytes_.size() - offset, offset, size);
+  const uint64_t page = page_bytes();
+  const uint64_t begin = (offset + page - 1) / page * page;
+  const bool to_the_end = offset + size == bytes_.size();
+  const uint64_t end = to_the_end ? bytes_.size() : (offset + size) / page * page;
+  if (begin >= end) return;
+  // Out of the page table first: the system keeps pages that somebody has mapped.
+  ::madvise(const_cast<std::byte*>(bytes_.data()) + begin, end - begin, MADV_DONTNEED);
+  const uint64_t whole = (end - begin + page - 1) / page * page;
+  ::posix_fadvise(fd_, static_cast<off_t>(begin), static_cast<off_t>(whole), POSIX_FADV_DONTNEED);
+}
+
 MappedFile::MappedFile(MappedFile&& other) noexcept
-    : path_(std::move(other.path_)), bytes_(std::exchange(other.bytes_, {})) {}
+    : path_(std::move(other.path_)),
+      bytes_(std::exchange(other.bytes_, {})),
+      fd_(std::exchange(other.fd_, -1)) {}
 
 MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   std::swap(path_, other.path_);
   std::swap(bytes_, other.bytes_);
+  std::swap(fd_, other.fd_);
   return *this;
 }
 

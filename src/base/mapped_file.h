@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <span>
 #include <string>
@@ -20,11 +21,17 @@ class MappedFile {
   std::span<const std::byte> bytes() const { return bytes_; }
   // Reads the whole file into memory now, so that later reads do not wait for it.
   void populate() const;
+  // The same for a range, of which whoever looks at it later finds all bytes. Throws Error(kIo)
+  // naming the byte that cannot be read: to look at one would end the program.
+  void load(uint64_t offset, uint64_t size) const;
+  // Gives the memory of the whole pages of a range back; who looks at them reads them again.
+  void release(uint64_t offset, uint64_t size) const;
   const std::filesystem::path& path() const { return path_; }
 
  private:
   std::filesystem::path path_;
   std::span<const std::byte> bytes_;
+  int fd_ = -1;  // stays open for release(); -1 for an empty file
 };
 
 // Reads parts of a file into memory of the caller. Move-only; safe to use from any thread. The

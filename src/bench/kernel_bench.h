@@ -28,10 +28,13 @@ struct KernelCase {
   int64_t n_tokens;
 };
 
+// All that have kernels of their own.
+std::vector<WeightFormat> kernel_formats();
+
 // Every format with 1, 8 and 512 tokens.
 std::vector<KernelCase> kernel_cases();
 
-// On a matrix of random weights far larger than the caches; many tokens on a part of it.
+// On random weights far larger than the caches; more than 8 tokens on one matrix of them at a time.
 KernelRow bench_kernel(Ops& ops, RoofMeter& meter, const KernelCase& kernel);
 
 }  // namespace dsv4

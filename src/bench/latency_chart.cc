@@ -1,6 +1,6 @@
 #include "bench/latency_chart.h"
 
-#include "bench/svg.h"
+#include "base/svg.h"
 
 #include <algorithm>
 #include <array>

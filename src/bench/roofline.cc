@@ -1,6 +1,6 @@
 #include "bench/roofline.h"
 
-#include "bench/svg.h"
+#include "base/svg.h"
 
 #include <algorithm>
 #include <array>

@@ -1,9 +1,16 @@
 #include "bench/timing.h"
 
 #include <algorithm>
+#include <chrono>
 
 namespace dsv4 {
 namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
 Roofs higher(const Roofs& a, const Roofs& b) {
   return {.read = std::max(a.read, b.read),
@@ -27,6 +34,31 @@ Median median(std::vector<double> values) {
   return {middle, middle > 0 ? (quantile(0.75) - quantile(0.25)) / middle : 0};
 }
 
+void add_times(double seconds, const std::function<double()>& step, std::vector<double>& times) {
+  double sum = 0;
+  do {
+    times.push_back(step());
+    sum += times.back();
+  } while (sum < seconds);
+}
+
+double seconds_per_call(double min_seconds, const std::function<void()>& call) {
+  for (int64_t n = 1;; n *= 2) {
+    const Clock::time_point start = Clock::now();
+    for (int64_t i = 0; i < n; ++i) call();
+    const double seconds = seconds_since(start);
+    if (seconds >= min_seconds) return seconds / static_cast<double>(n);
+  }
+}
+
+void add_call_times(double seconds, const std::function<void()>& call, std::vector<double>& times) {
+  constexpr double kSample = 20e-6;
+  const Clock::time_point start = Clock::now();
+  do {
+    times.push_back(seconds_per_call(kSample, call));
+  } while (seconds_since(start) < seconds);
+}
+
 double Timing::roof(double Roofs::*which) const {
   std::vector<double> values;
   for (const Slice& slice : slices) values.push_back(slice.roofs.*which);
@@ -46,11 +78,7 @@ Timing measure_slices(const SlicePlan& plan, const std::function<Roofs()>& roofs
   Roofs before = roofs();
   for (int i = 0; i < plan.n_slices; ++i) {
     std::vector<double> times;
-    double sum = 0;
-    do {
-      times.push_back(step());
-      sum += times.back();
-    } while (sum < plan.min_seconds);
+    add_times(plan.min_seconds, step, times);
     all_times.insert(all_times.end(), times.begin(), times.end());
     const Roofs after = roofs();
     timing.slices.push_back({median(std::move(times)).value, higher(before, after)});

@@ -24,6 +24,16 @@ struct Median {
 
 Median median(std::vector<double> values);
 
+// Adds times of step(), which returns its time, for so many seconds; one at least.
+void add_times(double seconds, const std::function<double()>& step, std::vector<double>& times);
+
+// Seconds that a call takes, on average over as many as take `min_seconds`, so that looking at the
+// clock does not count.
+double seconds_per_call(double min_seconds, const std::function<void()>& call);
+
+// Adds such times, each over 20 microseconds or more, for so many seconds; one at least.
+void add_call_times(double seconds, const std::function<void()>& call, std::vector<double>& times);
+
 struct Timing {
   Median seconds;  // of one step
   int64_t n_steps = 0;

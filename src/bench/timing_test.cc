@@ -2,6 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <thread>
+#include <vector>
+
 namespace dsv4 {
 namespace {
 
@@ -13,6 +17,36 @@ TEST(Timing, takes_the_median_and_the_quartiles_of_values) {
   const Median five = median({50, 10, 30, 20, 40});
   EXPECT_EQ(five.value, 30);
   EXPECT_DOUBLE_EQ(five.spread, 20.0 / 30);
+}
+
+TEST(Timing, adds_times_until_they_are_long_enough) {
+  std::vector<double> times = {7};
+  const auto step = [] { return 0.25; };
+  add_times(0, step, times);
+  EXPECT_EQ(times, (std::vector<double>{7, 0.25}));
+  add_times(0.6, step, times);
+  EXPECT_EQ(times, (std::vector<double>{7, 0.25, 0.25, 0.25, 0.25}));
+}
+
+TEST(Timing, repeats_a_call_in_twice_as_many_until_it_has_taken_long_enough) {
+  int n_calls = 0;
+  seconds_per_call(0, [&] { ++n_calls; });
+  EXPECT_EQ(n_calls, 1);
+  n_calls = 0;
+  const double seconds = seconds_per_call(0.002, [&] {
+    ++n_calls;
+    std::this_thread::sleep_for(std::chrono::microseconds(500));
+  });
+  EXPECT_GE(seconds, 0.0005);
+  EXPECT_TRUE(n_calls == 1 || n_calls == 3 || n_calls == 7) << n_calls;
+}
+
+TEST(Timing, adds_the_time_of_a_call_once_where_no_time_is_given) {
+  std::vector<double> times = {7};
+  add_call_times(
+      0, [] { std::this_thread::sleep_for(std::chrono::microseconds(200)); }, times);
+  ASSERT_EQ(times.size(), 2u);
+  EXPECT_GE(times[1], 0.0002);
 }
 
 TEST(Timing, holds_each_slice_against_the_roofs_around_it) {

@@ -2,6 +2,7 @@
 // subcommand for servers is in cmd_bench_serve.cc.
 #include "base/mapped_file.h"
 #include "base/output_file.h"
+#include "bench/host.h"
 #include "cli/bench_report.h"
 #include "cli/commands.h"
 #include "cli/model_options.h"
@@ -9,7 +10,6 @@
 
 #include <CLI/CLI.hpp>
 
-#include <fstream>
 #include <functional>
 #include <memory>
 #include <span>
@@ -33,14 +33,6 @@ struct BenchArgs {
   std::string svg;
   ReportStyle style;
 };
-
-std::string processor_name() {
-  std::ifstream file("/proc/cpuinfo");
-  for (std::string line; std::getline(file, line);) {
-    if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
-  }
-  return "unknown";
-}
 
 BenchJson roofs_row(const BenchArgs& args, const Roofs& roofs) {
   return {{"kind", "roof"},
@@ -66,7 +58,9 @@ void run_kernels(const BenchArgs& args, ThreadPool& pool, RoofMeter& meter, cons
 
 void run_model(const BenchArgs& args, RoofMeter& meter, const AddRow& add) {
   LoadedModel model(args.model);
-  for (const MappedFile& file : model->checkpoint().files()) file.populate();
+  if (model->experts() == nullptr) {  // else what may be in memory is read as it is needed
+    for (const MappedFile& file : model->checkpoint().files()) file.populate();
+  }
   ModelBench bench(*model, meter);
   const auto add_row = [&](const ModelRow& row) { add(to_json(row, args.model.path)); };
   for (const int64_t batch : args.batches) {

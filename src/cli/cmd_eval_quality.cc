@@ -5,10 +5,10 @@
 #include "cli/progress.h"
 #include "cli/text_io.h"
 #include "cli/units.h"
-#include "eval/footprint.h"
 #include "eval/model_hash.h"
 #include "eval/quality.h"
 #include "model/gguf_tokenizer.h"
+#include "plan/footprint.h"
 
 #include <CLI/CLI.hpp>
 

@@ -4,9 +4,9 @@
 #include "cli/commands.h"
 #include "cli/model_options.h"
 #include "cli/units.h"
-#include "eval/footprint.h"
 #include "model/names.h"
 #include "model/weights.h"
+#include "plan/footprint.h"
 
 #include <CLI/CLI.hpp>
 

@@ -3,6 +3,7 @@
 #include "base/mapped_file.h"
 #include "cli/commands.h"
 #include "cli/conversation.h"
+#include "cli/units.h"
 #include "text/chat_request.h"
 
 #include <CLI/CLI.hpp>
@@ -22,6 +23,7 @@ struct RunArgs {
   ModelArgs model;
   SamplingArgs sampling;
   ThinkArgs think;
+  RoutingRecorder routing;
   std::optional<std::string> prompt;
   std::string messages;
   std::string ids;
@@ -29,6 +31,7 @@ struct RunArgs {
   bool raw = false;
   bool json = false;
   bool show_reasoning = false;
+  bool stats = false;
   int64_t max_tokens = 0;
   int64_t n_logprobs = -1;
   std::vector<std::string> stops;
@@ -92,7 +95,8 @@ Json logprobs_json(const std::vector<SampledToken>& tokens) {
   return list;
 }
 
-Json result_json(const RunArgs& args, const Reply& reply, const ReplyStats& stats) {
+Json result_json(const RunArgs& args, const Reply& reply, const ReplyStats& stats,
+                 const Model& model) {
   Json json = to_json(reply.message());
   json.set("finish_reason", end_reason_name(reply.reason()));
   json.set("ids", ids_json(reply.ids()));
@@ -101,14 +105,34 @@ Json result_json(const RunArgs& args, const Reply& reply, const ReplyStats& stat
            Json().set("prompt_tokens", stats.n_prompt).set("completion_tokens", stats.n_generated));
   json.set("prefill_seconds", stats.prefill_s);
   json.set("decode_seconds", stats.decode_s);
+  if (model.experts() != nullptr) {
+    const ExpertCacheStats& experts = model.experts()->stats();
+    json.set("expert_cache", Json()
+                                 .set("hits", experts.n_hits)
+                                 .set("misses", experts.n_misses)
+                                 .set("read_bytes", experts.loaded_bytes));
+  }
   return json;
 }
 
-void run(const RunArgs& args) {
+void print_stats(const ReplyStats& stats, const Model& model) {
+  fmt::print(stderr, "{}\n", stats.line());
+  if (model.experts() == nullptr) return;
+  const ExpertCacheStats& experts = model.experts()->stats();
+  const int64_t n_runs = experts.n_hits + experts.n_misses;
+  fmt::print(
+      stderr, "experts: {} of {} in memory ({:.1f} %), {} read, at most {} kept\n", experts.n_hits,
+      n_runs,
+      n_runs > 0 ? 100.0 * static_cast<double>(experts.n_hits) / static_cast<double>(n_runs) : 0.0,
+      human_bytes(experts.loaded_bytes), human_bytes(experts.peak_bytes));
+}
+
+void run(RunArgs& args) {
   SamplingArgs sampling = args.sampling;
   sampling.params.n_logprobs = args.n_logprobs;
   ChatModel chat(args.model, sampling, args.think);
   const Question question = read_question(args, chat);
+  args.routing.start(chat.model());
   Engine engine(chat.model(), chat.tokenizer(), engine_options(chat.model(), 1));
   const bool as_it_is = !args.ids.empty() || args.raw;
   Reply reply(as_it_is ? std::nullopt
@@ -124,11 +148,14 @@ void run(const RunArgs& args) {
         if (!args.json) printer.print(events);
       },
       was_interrupted);
+  engine.stop();
   if (args.json) {
-    fmt::print("{}\n", result_json(args, reply, stats).print());
+    fmt::print("{}\n", result_json(args, reply, stats, chat.model()).print());
   } else {
     printer.finish();
   }
+  if (args.stats) print_stats(stats, chat.model());
+  args.routing.finish();
   if (was_interrupted()) throw CLI::RuntimeError(kInterrupted);
 }
 
@@ -161,6 +188,8 @@ void add_run(CLI::App& app) {
   command->add_flag("--show-reasoning", args->show_reasoning,
                     "Print the reasoning also when standard output is not a terminal");
   command->add_flag("--json", args->json, "One JSON object with the reply, ids and times");
+  command->add_flag("--stats", args->stats, "Print times and reads of experts to standard error");
+  args->routing.add_to(*command);
   args->think.add_to(*command);
   args->sampling.add_to(*command);
   command->footer(

@@ -4,6 +4,7 @@
 #include "base/output_file.h"
 #include "cli/commands.h"
 #include "cli/conversation.h"
+#include "cli/serve_forecast.h"
 #include "server/http.h"
 #include "server/http_metrics.h"
 #include "server/service.h"
@@ -31,6 +32,7 @@ struct ServeArgs {
   ModelArgs model;
   SamplingArgs sampling;
   ThinkArgs think;
+  RoutingRecorder routing;
   HttpOptions http;
   std::string port_file;
   std::string api_keys;
@@ -52,13 +54,16 @@ struct ServeArgs {
   bool quiet = false;
 };
 
-// Memory for states: what is asked for, else half of what the machine has besides the weights, and
-// room for one sequence of the whole context at least.
+// Memory for states: what is asked for, else half of what the machine has besides the weights (of
+// the experts what may stay in memory), and room for one sequence of the whole context at least.
 int64_t state_memory(const ServeArgs& args, const Model& model) {
   if (args.state_memory > 0) return static_cast<int64_t>(args.state_memory);
   const int64_t physical = ::sysconf(_SC_PHYS_PAGES) * ::sysconf(_SC_PAGESIZE);
   int64_t weights = 0;
   for (const MappedFile& file : model.checkpoint().files()) weights += std::ssize(file.bytes());
+  if (const ExpertStore* experts = model.experts()) {
+    weights -= std::max<int64_t>(experts->total_bytes() - experts->budget_bytes(), 0);
+  }
   const StateLayout& layout = model.state_layout();
   const int64_t longest = state_bytes(layout, layout.max_tokens).total();
   const int64_t begun = args.max_running * state_bytes(layout, 0).total();
@@ -140,13 +145,23 @@ void print_new_key(const std::string& name) {
   fmt::print("key (shown only here): {}\nline for --api-keys: {}\n", made.key, made.line);
 }
 
-void serve(const ServeArgs& args) {
+// What only the end tells. A trace that is not whole is no reason to fail then.
+void end_recording(RoutingRecorder& routing, const Log& log) {
+  try {
+    routing.finish();
+  } catch (const Error& error) {
+    log.error("the routing was not recorded in full", {{"reason", error.what()}});
+  }
+}
+
+void serve(ServeArgs& args) {
   if (!args.new_key.empty()) return print_new_key(args.new_key);
   if (args.model.path.empty()) throw CLI::RequiredError("--model");
   const Signals signals;  // before any thread, which inherit what it blocks
   const Log log(args.quiet ? LogLevel::kWarning : LogLevel::kInfo, args.log_format);
   Metrics metrics;
   ChatModel chat(args.model, args.sampling, args.think);
+  args.routing.start(chat.model());
   Engine engine(chat.model(), chat.tokenizer(), engine_options_of(args, chat.model(), log));
   std::unique_ptr<ApiKeys> keys;
   if (!args.api_keys.empty()) keys = std::make_unique<ApiKeys>(args.api_keys, log);
@@ -190,12 +205,14 @@ void serve(const ServeArgs& args) {
   service.begin_drain();
   server.drain(std::chrono::seconds(args.drain_s));
   service.stop();
+  const EngineStats stats = engine.stats();  // before its memory is given back
   engine.stop();
-  const EngineStats stats = engine.stats();
+  end_recording(args.routing, log);
   log.info("ended", {{"requests", stats.n_requests},
                      {"prompt_tokens", stats.n_prompt_tokens},
                      {"cached_tokens", stats.n_cached_tokens},
                      {"reply_tokens", stats.n_reply_tokens}});
+  log_forecast(args.model, chat.model(), stats, log);
 }
 
 void add_network_options(CLI::App& command, ServeArgs& args) {
@@ -279,6 +296,7 @@ void add_serve(CLI::App& app) {
   command->add_option("--log-format", args->log_format, "text or json, of both logs")
       ->transform(CLI::CheckedTransformer(std::map<std::string, LogFormat>{
           {"text", LogFormat::kText}, {"json", LogFormat::kJson}}));
+  args->routing.add_to(*command);
   command->add_flag("--quiet", args->quiet, "Log warnings and errors only");
   args->think.add_to(*command);
   args->sampling.add_to(*command);

@@ -29,6 +29,7 @@ void add_eval_quality(CLI::App& eval);  // to `dsv4 eval`
 void add_inspect(CLI::App& app);
 void add_logits(CLI::App& app);
 void add_parse(CLI::App& app);
+void add_plan(CLI::App& app);
 void add_quantize(CLI::App& app);
 void add_run(CLI::App& app);
 void add_serve(CLI::App& app);

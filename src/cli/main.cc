@@ -32,6 +32,7 @@ int main(int argc, char** argv) {
   dsv4::cli::add_inspect(app);
   dsv4::cli::add_logits(app);
   dsv4::cli::add_parse(app);
+  dsv4::cli::add_plan(app);
   dsv4::cli::add_run(app);
   dsv4::cli::add_serve(app);
   dsv4::cli::add_quantize(app);

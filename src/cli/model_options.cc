@@ -40,6 +40,7 @@ ModelOptions model_options(const ModelArgs& args) {
   options.kv = args.kv;
   options.max_batch_tokens = args.chunk;
   options.context = args.context;
+  options.expert_memory = static_cast<int64_t>(args.expert_memory);
   return options;
 }
 
@@ -84,6 +85,13 @@ void ModelArgs::add_to(CLI::App& command) {
   add_kv_option(command, kv);
   command.add_option("--context", context, "Context length; 0 is the model's own")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 24))
+      ->capture_default_str();
+  command
+      .add_option("--expert-memory", expert_memory,
+                  "Memory for the routed experts, such as 8G, beside which they are read from the\n"
+                  "disk each time they run; 0: all may stay in memory")
+      ->transform(CLI::AsSizeValue(false))
+      ->check(CLI::Range(uint64_t{0}, uint64_t{1} << 50))
       ->capture_default_str();
   add_machine_to(command);
 }
@@ -151,6 +159,21 @@ LoadedModel::LoadedModel(const ModelArgs& args)
     : pool_({.n_threads = args.threads, .pin = args.pin}),
       ops_(make_cpu_ops(pool_, parse_isa(args.isa))),
       model_(args.path, *ops_, model_options(args)) {}
+
+void RoutingRecorder::add_to(CLI::App& command) {
+  command.add_option("--record-routing", path_,
+                     "File for a trace of which experts each token uses (docs/formats.md)");
+}
+
+void RoutingRecorder::start(Model& model) {
+  if (path_.empty()) return;
+  writer_ = std::make_unique<RoutingTraceWriter>(path_, model.routing_shape());
+  model.record_routing(writer_.get());
+}
+
+void RoutingRecorder::finish() {
+  if (writer_) writer_->finish();
+}
 
 EngineOptions engine_options(const Model& model, int64_t max_running) {
   const StateLayout& layout = model.state_layout();

@@ -23,12 +23,13 @@ struct ModelArgs {
   Numerics numerics = Numerics::kFast;
   std::optional<KvStorage> kv;
   std::string isa = "auto";
-  int threads = 0;      // 0: all cores
-  bool pin = false;     // threads to cores
-  int64_t context = 0;  // 0: as config.json says
-  int64_t chunk = 512;  // tokens of one forward pass
+  int threads = 0;             // 0: all cores
+  bool pin = false;            // threads to cores
+  int64_t context = 0;         // 0: as config.json says
+  int64_t chunk = 512;         // tokens of one forward pass
+  uint64_t expert_memory = 0;  // bytes; 0: all experts may stay in memory
 
-  // --model, --numerics, --kv, --context and those of add_machine_to
+  // --model, --numerics, --kv, --context, --expert-memory and those of add_machine_to
   void add_to(CLI::App& command);
   // --isa, --threads, --pin, --chunk
   void add_machine_to(CLI::App& command);
@@ -60,6 +61,20 @@ class LoadedModel {
   ThreadPool pool_;
   std::unique_ptr<Ops> ops_;
   Model model_;
+};
+
+// --record-routing: a trace of which experts each token uses, written while the model runs.
+class RoutingRecorder {
+ public:
+  void add_to(CLI::App& command);
+  // Records `model` from now on, if asked to; this must outlive the use of the model.
+  void start(Model& model);
+  // Throws Error(kIo) where the trace could not be written in full.
+  void finish();
+
+ private:
+  std::string path_;
+  std::unique_ptr<RoutingTraceWriter> writer_;
 };
 
 // An engine for one user: memory for `max_running` sequences that begin, one of them as long as the

@@ -572,7 +572,7 @@ void Engine::close(EventStream& stream) {
   stream.close();
 }
 
-// A step that failed leaves the states as they were; its sequences cannot go on.
+// A step that failed leaves the states as they were or empty; its sequences cannot go on.
 void Engine::fail(const std::vector<Scheduler::Share>& shares, const std::string& error) {
   for (const auto& [id, n_tokens] : std::vector<Scheduler::Share>(shares)) {
     if (!live_.contains(id)) continue;
@@ -587,8 +587,8 @@ void Engine::publish() {
   counts_.state_bytes = bytes_in_use();
   counts_.cache = cache_.stats();
   if (cache_.disk() != nullptr) counts_.disk = cache_.disk()->stats();
-  counts_.expert_runs = 0;
-  for (const int64_t runs : model_.expert_runs()) counts_.expert_runs += runs;
+  counts_.expert_runs = model_.n_expert_runs();
+  if (model_.experts() != nullptr) counts_.experts = model_.experts()->stats();
   const std::lock_guard lock(mutex_);
   counts_.n_refused = stats_.n_refused;
   stats_ = counts_;

@@ -51,6 +51,7 @@ struct EngineStats {
   int64_t state_bytes = 0;  // now, of running sequences and the cache
   int64_t state_bytes_limit = 0;
   int64_t expert_runs = 0;
+  ExpertCacheStats experts = {};  // without a limit of expert_memory all zero
   PrefixCacheStats cache = {};
   DiskStoreStats disk = {};
 };

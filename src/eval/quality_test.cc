@@ -5,7 +5,7 @@
 #include "base/json.h"
 #include "base/mapped_file.h"
 #include "base/thread_pool.h"
-#include "eval/footprint.h"
+#include "plan/footprint.h"
 #include "eval/model_hash.h"
 #include "kernels/cpu/cpu_ops.h"
 #include "model/trace.h"

@@ -138,6 +138,8 @@ class GgufWriter {
   // tensor on that it has not all of; what this one writes stays too.
   static GgufWriter resume(std::filesystem::path path, const GgufBuilder& metadata,
                            const std::vector<Declaration>& tensors);
+  // Of the finished file.
+  static uint64_t file_bytes(const GgufBuilder& metadata, const std::vector<Declaration>& tensors);
   // Tensors that are complete.
   size_t n_written() const { return current_; }
   // Appends bytes of the current tensor, in pieces of any size; the padding between tensors is

@@ -146,6 +146,14 @@ GgufWriter GgufWriter::resume(std::filesystem::path path, const GgufBuilder& met
   return {std::move(path), lay_out(metadata, tensors)};
 }
 
+uint64_t GgufWriter::file_bytes(const GgufBuilder& metadata,
+                                const std::vector<Declaration>& tensors) {
+  const Layout layout = lay_out(metadata, tensors);
+  uint64_t end = layout.header.size();
+  for (const uint64_t size : layout.sizes) end = align(end + size, layout.alignment);
+  return end;
+}
+
 void GgufWriter::append(std::span<const std::byte> data) {
   CHECK(current_ < layout_.sizes.size() && in_tensor_ + data.size() <= layout_.sizes[current_],
         current_, in_tensor_, data.size());

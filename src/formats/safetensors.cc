@@ -301,6 +301,11 @@ SafetensorsWriter::SafetensorsWriter(std::filesystem::path path,
   expected_bytes_ = layout.file_bytes;
 }
 
+uint64_t SafetensorsWriter::file_bytes(const std::vector<Declaration>& tensors,
+                                       const std::map<std::string, std::string>& metadata) {
+  return lay_out(tensors, metadata).file_bytes;
+}
+
 bool SafetensorsWriter::is_written(const std::filesystem::path& path,
                                    const std::vector<Declaration>& tensors,
                                    const std::map<std::string, std::string>& metadata) {

@@ -49,6 +49,9 @@ class SafetensorsWriter {
   SafetensorsWriter(std::filesystem::path path, const std::vector<Declaration>& tensors,
                     const std::map<std::string, std::string>& metadata = {});
 
+  // Of the finished file.
+  static uint64_t file_bytes(const std::vector<Declaration>& tensors,
+                             const std::map<std::string, std::string>& metadata = {});
   // Whether the file at `path` is what a writer of these tensors and this metadata finished.
   static bool is_written(const std::filesystem::path& path, const std::vector<Declaration>& tensors,
                          const std::map<std::string, std::string>& metadata = {});

@@ -6,6 +6,7 @@
 #include "model/names.h"
 
 #include <algorithm>
+#include <numeric>
 #include <string>
 
 #include <fmt/core.h>
@@ -66,6 +67,9 @@ Model::Model(const std::filesystem::path& path, Ops& ops, const ModelOptions& op
       config_(with_context(load_config(path), options.context)),
       checkpoint_(open_checkpoint(path)),
       weights_(load_weights(checkpoint_, config_)),
+      experts_(options.expert_memory > 0
+                   ? std::make_unique<ExpertStore>(weights_, checkpoint_, options.expert_memory)
+                   : nullptr),
       embedding_(checkpoint_, weights_.embed),
       main_layout_(layout_of(config_, options)),
       mtp_layout_{{layer_layout(config_, 0, main_layout_.storage)},
@@ -138,12 +142,27 @@ void Model::embed(std::span<const int32_t> ids) {
 
 View<const float, 3> Model::forward(const Batch& batch, Trace* trace) {
   check(batch);
+  try {
+    run_layers(batch, trace);
+  } catch (...) {  // rings have rows of tokens that will not be counted
+    for (const Segment& segment : batch.segments) segment.state->clear();
+    throw;
+  }
+  for (const Segment& segment : batch.segments) segment.state->advance(segment.n_tokens);
+  return work_.streams.first(batch.n_tokens());
+}
+
+void Model::run_layers(const Batch& batch, Trace* trace) {
   Step main = make_step(batch, RopeVariant::kMain, trace);
   Step compress = make_step(batch, RopeVariant::kCompress, trace);
-  const View<float, 3> streams = work_.streams.first(batch.n_tokens());
+  for (Step* step : {&main, &compress}) {
+    step->experts = experts_.get();
+    step->routing = routing_;
+  }
+  if (routing_ != nullptr) routing_->begin_pass(batch.n_tokens());
   embed(batch.ids);
   if (trace != nullptr) trace->enter("");
-  main.record("h0", streams);
+  main.record("h0", work_.streams.first(batch.n_tokens()));
 
   for (int64_t layer = 0; layer < config_.n_layers; ++layer) {
     Step& step = rope_variant(config_.ratio(layer)) == RopeVariant::kMain ? main : compress;
@@ -151,8 +170,18 @@ View<const float, 3> Model::forward(const Batch& batch, Trace* trace) {
     if (trace != nullptr) trace->enter(fmt::format("layers.{}.", layer));
     block_forward(step, weights_.layers[static_cast<size_t>(layer)], config_.kind(layer));
   }
-  for (const Segment& segment : batch.segments) segment.state->advance(segment.n_tokens);
-  return streams;
+}
+
+int64_t Model::n_expert_runs() const {
+  return std::accumulate(work_.expert_runs.begin(), work_.expert_runs.end(), int64_t{0});
+}
+
+RoutingShape Model::routing_shape() const {
+  return {.n_layers = config_.n_layers,
+          .n_experts = config_.n_experts,
+          .n_active = config_.n_active_experts,
+          .fingerprint = main_layout_.fingerprint,
+          .expert_bytes = expert_bytes_by_layer(weights_, checkpoint_)};
 }
 
 void Model::project(const HeadWeights& w, View<const float, 3> streams, Matrix<float> out,

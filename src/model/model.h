@@ -24,6 +24,7 @@ struct ModelOptions {
   int64_t max_batch_tokens = 512;  // rows of one forward pass
   int64_t context = 0;             // tokens of a sequence; 0: as config.json says
   int64_t rollback_tokens = 32;    // of each sequence
+  int64_t expert_memory = 0;       // bytes for routed experts; 0: all may stay in memory
 };
 
 // What a model with these options keeps its entries in. Throws Error(kInvalidInput) for numerics
@@ -49,7 +50,8 @@ class Model {
   // Runs the tokens of the batch through all layers and counts them in their sequences. Returns the
   // final residual streams [n, hc, d], valid until the next call. Throws Error(kInvalidInput) for
   // an id outside the vocabulary and Error(kOutOfRange) beyond the context length; the sequences
-  // are then as before.
+  // are then as before. Throws Error(kIo) where an expert cannot be read (with expert_memory only);
+  // the sequences are then empty.
   View<const float, 3> forward(const Batch& batch, Trace* trace = nullptr);
 
   // Logits of streams: [m, hc, d] to [m, V]. m <= max_batch_tokens.
@@ -65,6 +67,14 @@ class Model {
   // How many experts have been run in each layer, over all passes: each reads its weights once. The
   // MTP block counts as layer 0.
   const std::vector<int64_t>& expert_runs() const { return work_.expert_runs; }
+  int64_t n_expert_runs() const;  // their sum
+
+  // Null without a limit of expert_memory.
+  const ExpertStore* experts() const { return experts_.get(); }
+  // What a trace of this model's routing is of.
+  RoutingShape routing_shape() const;
+  // Records the experts of each forward pass from now on; nullptr for none.
+  void record_routing(RoutingTraceWriter* writer) { routing_ = writer; }
 
   const ModelWeights& weights() const { return weights_; }
   // Shows the inputs of all products to `observer` from now on; nullptr for none.
@@ -77,6 +87,7 @@ class Model {
 
  private:
   void check(const Batch& batch) const;
+  void run_layers(const Batch& batch, Trace* trace);
   void embed(std::span<const int32_t> ids);
   Step make_step(const Batch& batch, RopeVariant variant, Trace* trace);
   void project(const HeadWeights& w, View<const float, 3> streams, Matrix<float> out,
@@ -86,6 +97,8 @@ class Model {
   ModelConfig config_;
   Checkpoint checkpoint_;
   ModelWeights weights_;
+  std::unique_ptr<ExpertStore> experts_;
+  RoutingTraceWriter* routing_ = nullptr;
   EmbeddingTable embedding_;
   StateLayout main_layout_;
   StateLayout mtp_layout_;

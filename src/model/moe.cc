@@ -52,6 +52,7 @@ void route(Step& step, const MoeWeights& w) {
   step.record("ffn.router.scores", scores);
   step.record("ffn.router.weights", weights);
   if (step.trace != nullptr) step.trace->record_ids("ffn.router.ids", ids);
+  if (step.routing != nullptr) step.routing->add_layer(ids.reshape<1>({ids.count()}).span());
 }
 
 // y = w2 (row_weight * swiglu(w1 x, w3 x)).
@@ -65,7 +66,7 @@ void run_expert(Step& step, const ExpertWeights& w, Matrix<const float> x,
   step.math.linear(gate, w.w2, y);
 }
 
-// work.expert_tokens and those of them that are not empty, work.expert_groups.
+// work.expert_tokens, and of those that are not empty work.chosen_experts and work.expert_groups.
 void group_by_expert(Step& step, const MoeWeights& w) {
   std::vector<ExpertTokens>& tokens = step.work.expert_tokens;
   tokens.resize(static_cast<size_t>(step.config.n_experts));
@@ -83,10 +84,12 @@ void group_by_expert(Step& step, const MoeWeights& w) {
       }
     }
   }
+  step.work.chosen_experts.clear();
   step.work.expert_groups.clear();
   for (size_t e = 0; e < tokens.size(); ++e) {
     const ExpertWeights& expert = w.experts[e];
     if (tokens[e].rows.empty()) continue;
+    step.work.chosen_experts.push_back(static_cast<int32_t>(e));
     step.work.expert_groups.push_back(
         {&expert.w1, &expert.w2, &expert.w3, tokens[e].rows, tokens[e].weights});
   }
@@ -95,6 +98,7 @@ void group_by_expert(Step& step, const MoeWeights& w) {
 // y = sum over each token's experts, in ascending order, so that it is one whatever the batch.
 void run_routed_experts(Step& step, const MoeWeights& w, Matrix<const float> x, Matrix<float> y) {
   group_by_expert(step, w);
+  if (step.experts != nullptr) step.experts->require(step.layer, step.work.chosen_experts);
   const std::vector<ExpertGroup>& groups = step.work.expert_groups;
   step.work.expert_runs[static_cast<size_t>(step.layer)] += std::ssize(groups);
   std::fill_n(y.data(), y.count(), 0.0f);

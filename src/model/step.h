@@ -2,7 +2,9 @@
 #pragma once
 
 #include "cache/sequence_state.h"
+#include "formats/routing_trace.h"
 #include "model/config.h"
+#include "model/expert_store.h"
 #include "model/numerics.h"
 #include "model/trace.h"
 #include "model/workspace.h"
@@ -50,9 +52,11 @@ struct Step {
   const Batch& batch;
   Arithmetic& math;
   Workspace& work;
-  RopeAngles rope;         // of this layer's variant
-  int64_t layer = 0;       // index into the sequences' states
-  Trace* trace = nullptr;  // may be null
+  RopeAngles rope;                        // of this layer's variant
+  int64_t layer = 0;                      // index into the sequences' states
+  Trace* trace = nullptr;                 // may be null
+  ExpertStore* experts = nullptr;         // null: all stay where they are
+  RoutingTraceWriter* routing = nullptr;  // may be null
 
   Ops& ops() const { return math.ops(); }
   int64_t n_tokens() const { return batch.n_tokens(); }

@@ -100,7 +100,8 @@ struct Workspace {
   Tensor<float, 2> expert_y;                // [n, d]
   std::vector<int64_t> n_scores;            // of each token
   std::vector<ExpertTokens> expert_tokens;  // by expert
-  std::vector<ExpertGroup> expert_groups;   // of those that some token chose
+  std::vector<int32_t> chosen_experts;      // by some token, ascending
+  std::vector<ExpertGroup> expert_groups;   // of these
   std::vector<int64_t> expert_runs;  // by main layer: experts that some token chose, of all passes
 
   // Of all tensors. Memory is touched only as it is used, so constructing a workspace to learn its

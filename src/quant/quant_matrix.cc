@@ -30,6 +30,27 @@ int64_t awq_index(int64_t row) { return row / 8 * 8 + kAwqPlace[row % 8]; }
 
 }  // namespace
 
+std::string_view weight_format_name(WeightFormat format) {
+  switch (format) {
+    case WeightFormat::kF32:
+      return "F32";
+    case WeightFormat::kF16:
+      return "F16";
+    case WeightFormat::kBF16:
+      return "BF16";
+    case WeightFormat::kFP8:
+      return "FP8";
+    case WeightFormat::kFP4:
+      return "FP4";
+    case WeightFormat::kAwqInt4:
+      return "INT4";
+    case WeightFormat::kPackedInt4:
+      return "PACKED_INT4";
+    default:
+      return dtype_name(block_type(format).value());
+  }
+}
+
 std::optional<DType> block_type(WeightFormat format) {
   if (format < WeightFormat::kQ4_0 || format > WeightFormat::kMXFP4) return std::nullopt;
   const int place = static_cast<int>(format) - static_cast<int>(WeightFormat::kQ4_0);

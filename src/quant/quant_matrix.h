@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <string_view>
 
 namespace dsv4 {
 
@@ -33,6 +34,9 @@ enum class WeightFormat : uint8_t {
   kAwqInt4,     // AWQ, "gemm" layout: data and zeros run along the rows
   kPackedInt4,  // compressed-tensors: data along the columns, zeros along the rows
 };
+
+// "F32", "FP8", "Q4_K", ...; "INT4" is AWQ's layout, "PACKED_INT4" the other.
+std::string_view weight_format_name(WeightFormat format);
 
 // The block type of a format, and the format of weights stored in it; nothing for others.
 std::optional<DType> block_type(WeightFormat format);

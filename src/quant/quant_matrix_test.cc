@@ -8,6 +8,14 @@
 namespace dsv4 {
 namespace {
 
+TEST(QuantMatrix, formats_have_names_of_their_own) {
+  EXPECT_EQ(weight_format_name(WeightFormat::kBF16), "BF16");
+  EXPECT_EQ(weight_format_name(WeightFormat::kQ4_K), "Q4_K");
+  EXPECT_EQ(weight_format_name(WeightFormat::kMXFP4), "MXFP4");
+  EXPECT_EQ(weight_format_name(WeightFormat::kAwqInt4), "INT4");
+  EXPECT_EQ(weight_format_name(WeightFormat::kPackedInt4), "PACKED_INT4");
+}
+
 // formats.md section 9: byte 0x2A with scale byte 127 holds -1.0 (low nibble) and +1.0.
 TEST(QuantMatrix, fp4_holds_the_even_column_in_the_low_nibble) {
   std::vector<std::byte> data(32, std::byte{0x2A});

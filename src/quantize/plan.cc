@@ -29,6 +29,10 @@ void check_container(const Mix& mix, Container container) {
   }
 }
 
+DType released_plain_type(const TensorSpec& spec) {
+  return spec.kind == TensorKind::kFloat ? DType::kF32 : DType::kBF16;
+}
+
 // What the release keeps in BF16 or F32 stays as it is stored, if it is plain.
 DType plain_type(const SourceTensor& source) {
   switch (source.matrix.format) {
@@ -37,22 +41,22 @@ DType plain_type(const SourceTensor& source) {
     case WeightFormat::kF16:
       return DType::kF16;
     default:
-      return source.spec.kind == TensorKind::kFloat ? DType::kF32 : DType::kBF16;
+      return released_plain_type(source.spec);
   }
 }
 
 // One size for all, as config.json has only one: it divides the width of every weight.
-int64_t int4_group(const SourceModel& source, const TypeChoice& types) {
+int64_t int4_group(const ModelConfig& config, std::span<const WeightShape> weights,
+                   const TypeChoice& types) {
   // That of the source, where its integers can be copied then.
-  const Int4Config& stored = source.config().int4;
+  const Int4Config& stored = config.int4;
   const bool is_awq = stored.method == Int4Method::kAwq;
   const bool fits = stored.group_size == 32 || stored.group_size == 64 || stored.group_size == 128;
   int64_t group = is_awq && fits ? stored.group_size : types.int4_group;
-  for (const SourceTensor& tensor : source.tensors()) {
-    const DType type =
-        mixed_type(types.of(tensor.layer), tensor.spec, tensor.layer, source.config());
-    if (tensor.table == nullptr && type == DType::kI32) {
-      group = std::gcd(group, tensor.spec.shape.back());
+  for (const WeightShape& weight : weights) {
+    const DType type = mixed_type(types.of(weight.layer), weight.spec, weight.layer, config);
+    if (!weight.id_table && type == DType::kI32) {
+      group = std::gcd(group, weight.spec.shape.back());
     }
   }
   return group;
@@ -62,17 +66,17 @@ std::string with_suffix(const std::string& weight_name, const char* suffix) {
   return weight_name.substr(0, weight_name.size() - std::string_view("weight").size()) + suffix;
 }
 
-PlannedWeight plan_safetensors(const SourceTensor& source, size_t index, const TypeChoice& types,
+PlannedWeight plan_safetensors(const WeightShape& source, size_t index, const TypeChoice& types,
                                const ModelConfig& config) {
   const TensorSpec& spec = source.spec;
   PlannedWeight weight{{index}, mixed_type(types.of(source.layer), spec, source.layer, config), {}};
   const bool is_weight = spec.kind == TensorKind::kLinear || spec.kind == TensorKind::kExpert ||
                          (spec.cls == TensorClass::kHead && weight.type == DType::kI32);
-  if (source.table != nullptr) {
-    weight.tensors = {{spec.name, source.table->dtype, spec.shape}};
+  if (source.id_table) {
+    weight.tensors = {{spec.name, *source.id_table, spec.shape}};
     return weight;
   }
-  if (!is_weight) weight.type = plain_type(source);
+  if (!is_weight) weight.type = source.plain;
   const int64_t rows = spec.shape[0];
   const int64_t cols = spec.shape.back();
   if (weight.type == DType::kI8) {
@@ -95,7 +99,7 @@ PlannedWeight plan_safetensors(const SourceTensor& source, size_t index, const T
 }
 
 // Tensors with the same GGUF name are one stack: the experts of a layer.
-void plan_gguf(const SourceTensor& source, size_t index, const TypeChoice& types,
+void plan_gguf(const WeightShape& source, size_t index, const TypeChoice& types,
                const ModelConfig& config, std::map<std::string, size_t>& stacks,
                QuantizePlan& plan) {
   const TensorSpec& spec = source.spec;
@@ -141,26 +145,55 @@ int64_t QuantizePlan::bytes() const {
   return sum;
 }
 
+std::vector<WeightShape> weight_shapes(const SourceModel& source) {
+  std::vector<WeightShape> weights;
+  for (const SourceTensor& tensor : source.tensors()) {
+    WeightShape weight{tensor.spec, tensor.layer, plain_type(tensor), {}};
+    if (tensor.table != nullptr) weight.id_table = tensor.table->dtype;
+    weights.push_back(std::move(weight));
+  }
+  return weights;
+}
+
+std::vector<WeightShape> weight_shapes(const ModelConfig& config) {
+  std::vector<WeightShape> weights;
+  const auto add = [&](std::vector<TensorSpec> specs, int64_t layer) {
+    for (TensorSpec& spec : specs) {
+      WeightShape weight{std::move(spec), layer, {}, {}};
+      weight.plain = released_plain_type(weight.spec);
+      if (weight.spec.kind == TensorKind::kTokenMap) weight.id_table = DType::kI64;
+      weights.push_back(std::move(weight));
+    }
+  };
+  add(global_specs(config), kNoLayer);
+  for (int64_t layer = 0; layer < config.n_layers; ++layer) add(layer_specs(config, layer), layer);
+  if (config.n_mtp_layers > 0 && !config.has_dspark) add(mtp_specs(config), config.n_layers);
+  return weights;
+}
+
 QuantizePlan plan_quantize(const SourceModel& source, const TypeChoice& types,
                            Container container) {
+  return plan_quantize(source.config(), weight_shapes(source), types, container);
+}
+
+QuantizePlan plan_quantize(const ModelConfig& config, std::span<const WeightShape> weights,
+                           const TypeChoice& types, Container container) {
   check_container(types.mix, container);
   for (const auto& [layer, mix] : types.layers) {
-    if (layer < 0 || layer >= source.config().n_layers) {
-      throw Error(
-          ErrorCode::kInvalidInput, "layers",
-          fmt::format("there is no layer {}, the last is {}", layer, source.config().n_layers - 1));
+    if (layer < 0 || layer >= config.n_layers) {
+      throw Error(ErrorCode::kInvalidInput, "layers",
+                  fmt::format("there is no layer {}, the last is {}", layer, config.n_layers - 1));
     }
     check_container(mix, container);
   }
   QuantizePlan plan{container, types, {}};
-  plan.types.int4_group = int4_group(source, types);
+  plan.types.int4_group = int4_group(config, weights, types);
   std::map<std::string, size_t> stacks;
-  for (size_t i = 0; i < source.tensors().size(); ++i) {
-    const SourceTensor& tensor = source.tensors()[i];
+  for (size_t i = 0; i < weights.size(); ++i) {
     if (container == Container::kGguf) {
-      plan_gguf(tensor, i, plan.types, source.config(), stacks, plan);
+      plan_gguf(weights[i], i, plan.types, config, stacks, plan);
     } else {
-      plan.weights.push_back(plan_safetensors(tensor, i, plan.types, source.config()));
+      plan.weights.push_back(plan_safetensors(weights[i], i, plan.types, config));
     }
   }
   return plan;

@@ -7,6 +7,8 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -46,9 +48,24 @@ struct QuantizePlan {
   int64_t bytes() const;
 };
 
+// What has to be known of a weight to plan it.
+struct WeightShape {
+  TensorSpec spec;
+  int64_t layer = kNoLayer;       // n_layers for the MTP block
+  DType plain = DType::kBF16;     // where it stays as the release has it
+  std::optional<DType> id_table;  // of a table of expert ids its type
+};
+
+// Of a model, and of a release of this geometry (with its MTP block, where there is one).
+std::vector<WeightShape> weight_shapes(const SourceModel& source);
+std::vector<WeightShape> weight_shapes(const ModelConfig& config);
+
 // Throws Error(kInvalidInput, kUnsupported) for a type that the container cannot hold, or tensors
 // that it has no names for.
 QuantizePlan plan_quantize(const SourceModel& source, const TypeChoice& types, Container container);
+// From shapes alone: PlannedWeight::sources are places in them.
+QuantizePlan plan_quantize(const ModelConfig& config, std::span<const WeightShape> weights,
+                           const TypeChoice& types, Container container);
 
 // The part of a model that a tensor belongs to, as people choose types by.
 std::string_view part_name(const TensorSpec& spec);

@@ -5,9 +5,8 @@
 #include "base/output_file.h"
 #include "formats/gguf.h"
 #include "formats/safetensors.h"
-#include "model/gguf_config.h"
-#include "model/gguf_tokenizer.h"
 #include "quantize/awq_scales.h"
+#include "quantize/output_files.h"
 #include "quantize/resume_note.h"
 
 #include <algorithm>
@@ -16,14 +15,12 @@
 #include <utility>
 
 #include <fmt/core.h>
-#include <nlohmann/json.hpp>
 
 namespace dsv4 {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kIndexName = "model.safetensors.index.json";
 constexpr int64_t kPieceWeights = 8 << 20;
 
 // Encodes planned weights one after the other and hands their tensors to a writer.
@@ -160,70 +157,6 @@ class WeightEncoder {
   QuantizeReport report_;
 };
 
-template <typename Writer>
-std::vector<typename Writer::Declaration> declarations(std::span<const PlannedWeight> weights) {
-  std::vector<typename Writer::Declaration> result;
-  for (const PlannedWeight& weight : weights) {
-    for (const StoredShape& tensor : weight.tensors) {
-      result.push_back({tensor.name, tensor.dtype, tensor.shape});
-    }
-  }
-  return result;
-}
-
-// llama.cpp's number of a mix, which some programs show.
-std::optional<uint32_t> file_type(std::string_view name) {
-  constexpr std::pair<std::string_view, uint32_t> kNumbers[] = {
-      {"F32", 0},     {"F16", 1},      {"Q4_0", 2},    {"Q4_1", 3},  {"Q8_0", 7},
-      {"Q5_0", 8},    {"Q5_1", 9},     {"Q2_K", 10},   {"Q3_K", 11}, {"Q3_K_M", 12},
-      {"Q4_K_S", 14}, {"Q4_K", 14},    {"Q4_K_M", 15}, {"Q5_K", 16}, {"Q5_K_M", 17},
-      {"Q6_K", 18},   {"IQ2_XXS", 19}, {"BF16", 32},   {"MXFP4", 38}};
-  for (const auto& [known, number] : kNumbers) {
-    if (known == name) return number;
-  }
-  return std::nullopt;
-}
-
-std::string model_name(const SourceModel& source) {
-  if (source.checkpoint().gguf() != nullptr) {
-    const GgufValue* name = source.checkpoint().gguf()->find("general.name");
-    if (name != nullptr && name->as_string()) return std::string(*name->as_string());
-  }
-  const fs::path path = fs::weakly_canonical(source.path());
-  return fs::is_directory(path) ? path.filename().string() : path.stem().string();
-}
-
-void add_source_tokenizer(const SourceModel& source, GgufBuilder& metadata) {
-  if (const GgufMetadata* gguf = source.checkpoint().gguf()) {
-    for (const GgufKey& key : gguf->keys()) {
-      if (key.key.starts_with("tokenizer.")) metadata.add(key.key, key.value);
-    }
-    return;
-  }
-  const fs::path path = source.path() / "tokenizer.json";
-  if (!fs::is_regular_file(path)) return;
-  const MappedFile file(path);
-  const std::string_view text(reinterpret_cast<const char*>(file.bytes().data()),
-                              file.bytes().size());
-  const ModelConfig& config = source.config();
-  add_tokenizer(text, config.vocab_size, static_cast<int32_t>(config.bos_token_id),
-                static_cast<int32_t>(config.eos_token_id), metadata);
-}
-
-GgufBuilder gguf_metadata(const SourceModel& source, const QuantizeOptions& options) {
-  GgufBuilder metadata;
-  add_config(source.config(), metadata);
-  metadata.add_string("general.name", model_name(source));
-  metadata.add_string("general.type", "model");
-  metadata.add_u32("general.quantization_version", 2);
-  if (const auto number = file_type(options.type_name)) {
-    metadata.add_u32("general.file_type", *number);
-  }
-  metadata.add_string("dsv4.quantize.type", options.type_name);
-  add_source_tokenizer(source, metadata);
-  return metadata;
-}
-
 // Files that are there and whose room the output takes over count as free.
 void check_room(const QuantizePlan& plan, const fs::path& output,
                 const std::vector<fs::path>& taken_over) {
@@ -268,7 +201,7 @@ void write_gguf(const SourceModel& source, const QuantizePlan& plan, const Resum
   check_room(plan, options.output, {part});
   if (options.output.has_parent_path()) create_folder(options.output.parent_path());
   note.write();
-  GgufWriter writer = GgufWriter::resume(options.output, gguf_metadata(source, options),
+  GgufWriter writer = GgufWriter::resume(options.output, gguf_metadata(source, options.type_name),
                                          declarations<GgufWriter>(plan.weights));
   const size_t n_done = writer.n_written();
   for (size_t i = 0; i < plan.weights.size(); ++i) {
@@ -287,65 +220,10 @@ void write_text(const fs::path& path, const std::string& text) {
   file.finish();
 }
 
-std::string config_text(const SourceModel& source, const QuantizePlan& plan) {
-  const auto uses = [&](DType type) {
-    return std::ranges::any_of(plan.weights, [&](const PlannedWeight& weight) {
-      return weight.type == type && source.tensors()[weight.sources[0]].table == nullptr;
-    });
-  };
-  ModelConfig config = source.config();
-  config.fp8_block = {};
-  config.int4 = {};
-  if (uses(DType::kI32)) config.int4 = {Int4Method::kAwq, plan.types.int4_group, false};
-  auto json = nlohmann::ordered_json::parse(config_to_json(config));
-  if (uses(DType::kI8)) json["expert_dtype"] = "fp4";
-  if (!uses(DType::kI8) && !uses(DType::kF8E4M3) && !uses(DType::kI32)) {
-    json.erase("quantization_config");
-  }
-  return json.dump(2) + "\n";
-}
-
-// Everything of the folder but its weights, by file name. Read before the weights, as it can fail.
-std::map<std::string, std::string> side_files(const SourceModel& source, const QuantizePlan& plan) {
-  std::map<std::string, std::string> files = {{"config.json", config_text(source, plan)}};
-  if (const GgufMetadata* gguf = source.checkpoint().gguf()) {
-    if (gguf->find("tokenizer.ggml.model") != nullptr) {
-      files["tokenizer.json"] = tokenizer_json_from_gguf(*gguf, source.path().string());
-    }
-    return files;
-  }
-  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "generation_config.json"}) {
-    const fs::path from = source.path() / name;
-    if (fs::is_regular_file(from)) files[name] = read_file(from);
-  }
-  return files;
-}
-
-std::vector<std::span<const PlannedWeight>> cut_shards(const QuantizePlan& plan, int64_t limit) {
-  const std::span<const PlannedWeight> all = plan.weights;
-  std::vector<std::span<const PlannedWeight>> shards;
-  size_t begin = 0;
-  int64_t size = 0;
-  for (size_t i = 0; i < all.size(); ++i) {
-    const int64_t bytes = all[i].bytes();
-    if (i > begin && size + bytes > limit) {
-      shards.push_back(all.subspan(begin, i - begin));
-      begin = i;
-      size = 0;
-    }
-    size += bytes;
-  }
-  shards.push_back(all.subspan(begin));
-  return shards;
-}
-
-std::string shard_name(size_t i, size_t n) {
-  return fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, n);
-}
-
 void write_safetensors(const SourceModel& source, const QuantizePlan& plan, const ResumeNote& note,
                        const QuantizeOptions& options, WeightEncoder& encoder) {
   const fs::path& folder = options.output;
+  // Before the weights, as it can fail.
   const std::map<std::string, std::string> texts = side_files(source, plan);
   const auto shards = cut_shards(plan, options.shard_bytes);
   std::vector<fs::path> files;
@@ -355,22 +233,18 @@ void write_safetensors(const SourceModel& source, const QuantizePlan& plan, cons
   note.write();
   std::error_code ignored;  // nothing may be there
   fs::remove(folder / kIndexName, ignored);
-  const std::map<std::string, std::string> metadata = {{"format", "pt"}};
-  nlohmann::json map = nlohmann::json::object();
   for (size_t i = 0; i < shards.size(); ++i) {
     const auto tensors = declarations<SafetensorsWriter>(shards[i]);
-    for (const auto& tensor : tensors) map[tensor.name] = files[i].filename().string();
-    if (note.matches() && SafetensorsWriter::is_written(files[i], tensors, metadata)) {
+    if (note.matches() && SafetensorsWriter::is_written(files[i], tensors, shard_metadata())) {
       for (const PlannedWeight& weight : shards[i]) encoder.skip(weight);
       continue;
     }
-    SafetensorsWriter writer(files[i], tensors, metadata);
+    SafetensorsWriter writer(files[i], tensors, shard_metadata());
     for (const PlannedWeight& weight : shards[i]) encoder.write(weight, writer);
     writer.finish();
   }
   for (const auto& [name, text] : texts) write_text(folder / name, text);
-  const nlohmann::json index = {{"metadata", {{"total_size", plan.bytes()}}}, {"weight_map", map}};
-  write_text(folder / kIndexName, index.dump(2) + "\n");
+  write_text(folder / kIndexName, index_text(plan, shards));
 }
 
 // Before anything is written: an entry that fits no weight shows that the file is of another model.

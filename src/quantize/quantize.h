@@ -5,6 +5,7 @@
 #include "base/thread_pool.h"
 #include "quantize/encode_matrix.h"
 #include "quantize/importance.h"
+#include "quantize/output_files.h"
 #include "quantize/plan.h"
 
 #include <cstdint>
@@ -18,7 +19,7 @@ namespace dsv4 {
 struct QuantizeOptions {
   std::filesystem::path output;  // a GGUF file, or the folder of a checkpoint
   std::string type_name;         // of the mix, for the metadata
-  int64_t shard_bytes = 5'000'000'000;
+  int64_t shard_bytes = kShardBytes;
   bool replace = false;  // what is there already
 };
 

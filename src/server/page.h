@@ -1,19 +1,13 @@
 // The files of the built-in chat page, which are part of the program.
 #pragma once
 
+#include "base/embedded_file.h"
 #include "server/http_message.h"
 
 #include <optional>
 #include <span>
-#include <string_view>
 
 namespace dsv4 {
-
-struct EmbeddedFile {
-  std::string_view path;  // "/index.html"
-  std::string_view bytes;
-  std::string_view sha256;  // in hexadecimal
-};
 
 // What src/server/page held when the program was built.
 std::span<const EmbeddedFile> embedded_page_files();

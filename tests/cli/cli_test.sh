@@ -87,6 +87,13 @@ expect "special tokens of users are text" 0 '"prompt_tokens"' "$dsv4" run -m "$m
 "$dsv4" run -m "$mini" --ids 0,1250 --seed 3 --temperature 1 --max-tokens 20 --json --threads 1 >"$work/b"
 for f in a b; do sed 's/"prefill_seconds.*//' "$work/$f" >"$work/$f.ids"; done
 same "the seed fixes the text" "$work/a.ids" "$work/b.ids"
+expect "few experts in memory" 0 "Sorted: 13, 19, 45" "$dsv4" run -m "$mini" --expert-memory 1M --stats --record-routing "$work/routing" -p "Sort these numbers from small to large: 45, 13, 19"
+grep -qE "experts: [0-9]+ of [0-9]+ in memory .*MiB read" "$work/out" && pass || fail "run --stats: $(cat "$work/out")"
+[ "$(head -c 6 "$work/routing")" = DSV4RT ] && pass || fail "run --record-routing"
+expect "reads of experts in JSON" 0 '"expert_cache": {"hits": ' "$dsv4" run -m "$mini" --json --expert-memory 2M --max-tokens 3 -p "Who are you?"
+one_line_error "a trace that cannot be made" 1 "$work/absent/routing: cannot create" "$dsv4" run -m "$mini" --record-routing "$work/absent/routing" -p hello
+expect "memory that is no size" 2 "--expert-memory" "$dsv4" run -m "$mini" --expert-memory=-5 -p hello
+logits --expert-memory 20K -o "$work/part" && same "--expert-memory" "$work/exact" "$work/part"
 printf 'Who are you?\n/think high\nWhat is 34 + 44?\n/save %s\n/nonsense\n' "$work/chat.json" |
   "$dsv4" chat -m "$mini" >"$work/out" 2>"$work/err"
 grep -qF "I am Mini" "$work/out" && pass || fail "chat from a pipe"
@@ -245,6 +252,11 @@ echo '{"vocab_size": 512' >"$work/broken/config.json"
 one_line_error "broken config" 1 "config.json" "$dsv4" logits -m "$work/broken" --ids 1 -o "$work/out.st"
 echo '[{"role": "wizard", "content": "x"}]' >"$work/messages.json"
 one_line_error "unknown role" 1 "messages" "$dsv4" run -m "$mini" --messages "$work/messages.json"
+
+# --- plans as a page
+expect "plan as a page" 0 "runs" "$dsv4" plan -m flash --machine 4x-h100-pcie --format Q4_K_M --html "$work/plan.html"
+expect "the page has the machine" 0 "<title>flash" cat "$work/plan.html"
+expect "page in no folder" 1 "nowhere" "$dsv4" plan -m flash --machine h200 --format Q2_K --html "$work/nowhere/x.html"
 
 echo "$n_passed passed, $n_failed failed"
 [ $n_failed -eq 0 ]

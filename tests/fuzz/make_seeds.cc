@@ -1,10 +1,12 @@
-// Writes the seeds of the corpora of safetensors, gguf, config, blocks, snapshot, disk_store and
-// replay_file: good inputs of every form and hostile ones. Usage: fuzz_make_seeds tests/fuzz/corpus
+// Writes the seeds of the corpora of safetensors, gguf, config, blocks, snapshot, disk_store,
+// replay_file and routing_trace: good inputs of every form and hostile ones. Usage: fuzz_make_seeds
+// tests/fuzz/corpus
 #include "base/mapped_file.h"
 #include "base/rng.h"
 #include "cache/disk_format.h"
 #include "cache/sequence_testing.h"
 #include "formats/gguf_testing.h"
+#include "formats/routing_trace.h"
 #include "model/gguf_config.h"
 #include "model/int4_testing.h"
 #include "model/names.h"
@@ -353,6 +355,48 @@ void write_replay_files(const fs::path& folder) {
   write(folder / "huge-list", changed(48, ~uint32_t{0}));
 }
 
+// A trace with passes of these numbers of tokens.
+std::string routing_trace(const RoutingShape& shape, const std::vector<int64_t>& passes) {
+  const fs::path path = fs::temp_directory_path() / "dsv4-seed-routing-trace";
+  RoutingTraceWriter writer(path, shape);
+  for (const int64_t n_tokens : passes) {
+    writer.begin_pass(n_tokens);
+    for (int64_t layer = 0; layer < shape.n_layers; ++layer) {
+      std::vector<int32_t> ids;
+      for (int64_t i = 0; i < n_tokens * shape.n_active; ++i) {
+        ids.push_back(static_cast<int32_t>((i * 3 + layer) % shape.n_experts));
+      }
+      writer.add_layer(ids);
+    }
+  }
+  writer.finish();
+  const std::string bytes = read_file(path);
+  fs::remove(path);
+  return bytes;
+}
+
+void write_routing_traces(const fs::path& folder) {
+  const RoutingShape small{2, 8, 2, 7, {10, 20}};
+  const std::string good = routing_trace(small, {5, 1, 1});
+  const auto changed = [&](size_t at, uint32_t value) {
+    std::string bytes = good;
+    std::memcpy(bytes.data() + at, &value, sizeof(value));
+    return bytes;
+  };
+  write(folder / "empty", routing_trace(small, {}));
+  write(folder / "passes", good);
+  write(folder / "wide", routing_trace({3, 300, 4, 0, {1, 2, 3}}, {1, 130}));
+  write(folder / "truncated", good.substr(0, good.size() - 1));
+  write(folder / "header", good.substr(0, 40));
+  write(folder / "other-version", changed(8, 2));
+  write(folder / "huge-layers", changed(12, ~uint32_t{0}));
+  write(folder / "huge-block", changed(56, ~uint32_t{0}));
+  write(folder / "huge-passes", changed(60, ~uint32_t{0}));
+  write(folder / "huge-pass", changed(72, ~uint32_t{0}));
+  write(folder / "zero-tokens", changed(72, 0));
+  write(folder / "high-expert", changed(73, ~uint32_t{0}));
+}
+
 }  // namespace
 }  // namespace dsv4
 
@@ -367,6 +411,7 @@ int main(int argc, char** argv) {
     dsv4::write_snapshots(corpus / "snapshot");
     dsv4::write_disk_files(corpus / "disk_store");
     dsv4::write_replay_files(corpus / "replay_file");
+    dsv4::write_routing_traces(corpus / "routing_trace");
     return 0;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "%s\n", error.what());

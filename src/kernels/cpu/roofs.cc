@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cstdint>
 #include <new>
+#include <optional>
 #include <vector>
 
 namespace dsv4 {
@@ -36,7 +37,7 @@ double best_rate(ThreadPool& pool, int n_tries, const Body& body) {
   return best;
 }
 
-constexpr int64_t kBytesPerThread = int64_t{256} << 20;
+constexpr int kTries = 3;
 
 // Memory in large pages where the system has them, so that translations do not count.
 std::span<std::byte> map_memory(int64_t n_bytes) {
@@ -47,24 +48,38 @@ std::span<std::byte> map_memory(int64_t n_bytes) {
   return {static_cast<std::byte*>(memory), size};
 }
 
-}  // namespace
-
-RoofMeter::RoofMeter(ThreadPool& pool, Isa isa)
-    : pool_(pool),
-      isa_(isa),
-      memory_(map_memory(kBytesPerThread * pool.n_threads())),
-      sinks_(static_cast<size_t>(pool.n_threads()), 1) {
-  pool_.parallel_for(pool_.n_threads(), 1, [&](int64_t begin, int64_t end) {  // first touch
-    std::fill_n(memory_.data() + begin * kBytesPerThread, (end - begin) * kBytesPerThread,
+void touch(ThreadPool& pool, std::span<std::byte> memory, int64_t bytes_per_thread) {
+  pool.parallel_for(pool.n_threads(), 1, [&](int64_t begin, int64_t end) {
+    std::fill_n(memory.data() + begin * bytes_per_thread, (end - begin) * bytes_per_thread,
                 std::byte{1});
   });
+}
+
+double read_roof(ThreadPool& pool, Isa isa, const std::byte* memory, int64_t bytes_per_thread,
+                 std::span<uint32_t> sinks) {
+  const KernelTable& table = kernel_table(isa);
+  return best_rate(pool, kTries, [&](int64_t part) {
+    sinks[static_cast<size_t>(part)] +=
+        table.read_roof(memory + part * bytes_per_thread, bytes_per_thread);
+    return static_cast<double>(bytes_per_thread);
+  });
+}
+
+}  // namespace
+
+RoofMeter::RoofMeter(ThreadPool& pool, Isa isa, int64_t bytes_per_thread)
+    : pool_(pool),
+      isa_(isa),
+      bytes_per_thread_(bytes_per_thread),
+      memory_(map_memory(bytes_per_thread * pool.n_threads())),
+      sinks_(static_cast<size_t>(pool.n_threads()), 1) {
+  touch(pool_, memory_, bytes_per_thread_);
 }
 
 RoofMeter::~RoofMeter() { ::munmap(memory_.data(), memory_.size()); }
 
 Roofs RoofMeter::measure() {
   const KernelTable& table = kernel_table(isa_);
-  constexpr int kTries = 3;
   constexpr int64_t kRounds = 1'000'000;
   const auto rate_of = [&](double (*products)(int64_t, uint32_t*)) {
     return best_rate(pool_, kTries, [&](int64_t part) {
@@ -72,15 +87,29 @@ Roofs RoofMeter::measure() {
     });
   };
   Roofs roofs;
-  roofs.read = best_rate(pool_, kTries, [&](int64_t part) {
-    sinks_[static_cast<size_t>(part)] +=
-        table.read_roof(memory_.data() + part * kBytesPerThread, kBytesPerThread);
-    return static_cast<double>(kBytesPerThread);
-  });
+  roofs.read = read_roof(pool_, isa_, memory_.data(), bytes_per_thread_, sinks_);
   roofs.int8 = rate_of(table.int8_roof);
   roofs.f32 = rate_of(table.f32_roof);
   if (has_bf16_products()) roofs.bf16 = rate_of(bf16_roof);
   return roofs;
+}
+
+std::vector<double> read_roofs_by_threads(const ThreadOptions& options, Isa isa,
+                                          int64_t bytes_per_thread) {
+  std::vector<double> rates;
+  std::optional<ThreadPool> pool(options);
+  const int n = pool->n_threads();
+  const std::span<std::byte> memory = map_memory(bytes_per_thread * n);
+  touch(*pool, memory, bytes_per_thread);
+  std::vector<uint32_t> sinks(static_cast<size_t>(n));
+  for (int n_threads = n; n_threads > 0; --n_threads) {
+    pool.reset();  // before the next one asks which cores it may use
+    pool.emplace(ThreadOptions{.n_threads = n_threads, .pin = options.pin});
+    rates.push_back(read_roof(*pool, isa, memory.data(), bytes_per_thread, sinks));
+  }
+  ::munmap(memory.data(), memory.size());
+  std::ranges::reverse(rates);
+  return rates;
 }
 
 }  // namespace dsv4

@@ -19,10 +19,15 @@ struct Roofs {
   double bf16 = 0;  // 0 where the processor has no instruction for it
 };
 
+// What each thread reads for its share of the roof.
+inline constexpr int64_t kRoofBytesPerThread = int64_t{256} << 20;
+
 // All threads of the pool at once, the best of a few tries. The pool must outlive it.
 class RoofMeter {
  public:
-  explicit RoofMeter(ThreadPool& pool, Isa isa = best_isa());
+  // Where memory is short, `bytes_per_thread` may be less, in whole cache lines.
+  explicit RoofMeter(ThreadPool& pool, Isa isa = best_isa(),
+                     int64_t bytes_per_thread = kRoofBytesPerThread);
   ~RoofMeter();
   RoofMeter(const RoofMeter&) = delete;
   RoofMeter& operator=(const RoofMeter&) = delete;
@@ -34,8 +39,14 @@ class RoofMeter {
  private:
   ThreadPool& pool_;
   Isa isa_;
+  int64_t bytes_per_thread_;
   std::span<std::byte> memory_;
   std::vector<uint32_t> sinks_;  // one for each thread
 };
+
+// The roof of reading with 1, 2, ... threads, as many as the options say, each time with a pool of
+// its own.
+std::vector<double> read_roofs_by_threads(const ThreadOptions& options, Isa isa,
+                                          int64_t bytes_per_thread = kRoofBytesPerThread);
 
 }  // namespace dsv4

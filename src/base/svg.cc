@@ -1,12 +1,10 @@
-#include "bench/svg.h"
+#include "base/svg.h"
 
 #include <array>
 #include <cmath>
 
 namespace dsv4 {
-namespace {
-
-std::string escaped(const std::string& text) {
+std::string escape_markup(std::string_view text) {
   std::string out;
   for (const char c : text) {
     switch (c) {
@@ -22,14 +20,15 @@ std::string escaped(const std::string& text) {
       case '"':
         out += "&quot;";
         break;
+      case '\'':
+        out += "&#39;";
+        break;
       default:
-        out += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
+        out += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? ' ' : c;
     }
   }
   return out;
 }
-
-}  // namespace
 
 double LogAxis::at(double value) const {
   return from + (to - from) * std::log(value / low) / std::log(high / low);
@@ -56,6 +55,14 @@ Svg::Svg(double width, double height, double font_size) {
       width, height, font_size);
 }
 
+Svg Svg::part_of_page(double width, double height, const std::string& title,
+                      const std::string& description) {
+  Svg svg;
+  svg.add("<svg viewBox=\"0 0 {} {}\" role=\"img\">\n<title>{}</title>\n<desc>{}</desc>\n", width,
+          height, escape_markup(title), escape_markup(description));
+  return svg;
+}
+
 void Svg::line(SvgPlace a, SvgPlace b, const char* color, double width, const char* more) {
   add("<line x1=\"{:.1f}\" y1=\"{:.1f}\" x2=\"{:.1f}\" y2=\"{:.1f}\" stroke=\"{}\" "
       "stroke-width=\"{}\"{}/>\n",
@@ -65,7 +72,7 @@ void Svg::line(SvgPlace a, SvgPlace b, const char* color, double width, const ch
 void Svg::text(double x, double y, const char* anchor, const char* color, const std::string& words,
                const std::string& more) {
   add("<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"{}\" fill=\"{}\" {}>{}</text>\n", x, y, anchor,
-      color, more, escaped(words));
+      color, more, escape_markup(words));
 }
 
 std::string Svg::finish() {

@@ -1,4 +1,4 @@
-#include "eval/footprint.h"
+#include "plan/footprint.h"
 
 #include "model/int4_testing.h"
 

@@ -1,0 +1,100 @@
+#include "cli/this_machine.h"
+
+#include "base/error.h"
+#include "base/output_file.h"
+#include "bench/host.h"
+#include "bench/machine_probe.h"
+#include "cli/bench_report.h"
+#include "cli/progress.h"
+
+#include <cstdlib>
+#include <fstream>
+#include <optional>
+#include <span>
+#include <string>
+
+#include <fmt/core.h>
+#include <nlohmann/json.hpp>
+
+namespace dsv4::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+// What an earlier run of this version wrote; nothing for anything else.
+std::optional<Machine> kept_machine(const fs::path& file) {
+  std::error_code ignored;
+  if (!fs::exists(file, ignored)) return std::nullopt;
+  try {
+    const std::vector<Machine> machines = load_machines(file.string());
+    const bool fits =
+        machines.size() == 1 && machines[0].probe && machines[0].probe->version == DSV4_VERSION;
+    if (fits) return machines[0];
+  } catch (const Error& error) {
+    fmt::print(stderr, "dsv4: warning: {}; measuring the machine again\n", error.what());
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+fs::path state_file(const char* name) {
+  const auto variable = [](const char* key) {
+    const char* value = std::getenv(key);
+    return fs::path(value == nullptr ? "" : value);
+  };
+  const fs::path state = variable("XDG_STATE_HOME");
+  if (state.is_absolute()) return state / "dsv4" / name;
+  const fs::path home = variable("HOME");
+  if (home.is_absolute()) return home / ".local" / "state" / "dsv4" / name;
+  throw Error(ErrorCode::kNotFound, "HOME", "is not set, so there is no place to keep results in");
+}
+
+Machine probe_this_machine(const fs::path& disk_file) {
+  const fs::path file = state_file(kMachineFile);
+  fs::create_directories(file.parent_path());
+  Progress bar("measuring this machine");
+  constexpr int64_t kParts = 1000;
+  const Machine machine =
+      probe_machine({.disk_file = disk_file,
+                     .disk_folder = disk_file.empty() ? file.parent_path() : fs::path(),
+                     .version = DSV4_VERSION,
+                     .date = today()},
+                    [&](const std::string& what, double done) {
+                      bar.update(static_cast<int64_t>(done * kParts), kParts, what);
+                    });
+  bar.clear();
+  const std::string text = machine_to_json(machine).dump(2) + "\n";
+  OutputFile out(file);
+  out.write(std::as_bytes(std::span(text)));
+  out.finish();
+  return machine;
+}
+
+std::optional<Machine> known_machine() {
+  std::optional<Machine> kept = kept_machine(state_file(kMachineFile));
+  if (!kept) return kept;
+  const HostMemory memory = host_memory();
+  kept->memory_bytes = memory.total;
+  kept->reserved_bytes = memory.in_use;
+  return kept;
+}
+
+Machine this_machine() {
+  if (const std::optional<Machine> known = known_machine()) return *known;
+  fmt::print(stderr, "dsv4: measuring this machine, once, for about half a minute\n");
+  return probe_this_machine();
+}
+
+void reset_peak_memory() { std::ofstream("/proc/self/clear_refs") << "5"; }
+
+double peak_memory() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    constexpr std::string_view kKey = "VmHWM:";
+    if (line.starts_with(kKey)) return std::strtod(line.c_str() + kKey.size(), nullptr) * 1024;
+  }
+  return 0;
+}
+
+}  // namespace dsv4::cli

@@ -1,0 +1,81 @@
+#include "plan/expert_forecast.h"
+
+#include "base/error.h"
+#include "plan/expert_replay.h"
+
+#include <algorithm>
+#include <memory>
+#include <utility>
+
+#include <fmt/core.h>
+
+namespace dsv4 {
+namespace {
+
+RoutingShape shape_of(const WeightTable& table) {
+  const ModelConfig& c = table.config;
+  RoutingShape shape{.n_layers = c.n_layers,
+                     .n_experts = c.n_experts,
+                     .n_active = c.n_active_experts,
+                     .expert_bytes = std::vector<int64_t>(static_cast<size_t>(c.n_layers), 0)};
+  for (const TableWeight& w : table.weights) {
+    if (w.cls != TensorClass::kRoutedExpert) continue;
+    shape.expert_bytes[static_cast<size_t>(w.layer)] += w.bytes / w.n_matrices;
+  }
+  return shape;
+}
+
+// Experts that are in the host's memory come over its link.
+DiskRates source_of(const Machine& machine) {
+  return machine.kind == DeviceKind::kGpu && machine.host_link > 0
+             ? DiskRates{.read = machine.host_link}
+             : machine.disk;
+}
+
+ExpertModel model_of(RoutingTrace trace, int64_t first_pass) {
+  const auto shared = std::make_shared<const RoutingTrace>(std::move(trace));
+  return [shared, first_pass](double resident_bytes, const Machine& machine) {
+    const ExpertReplay replay =
+        since_pass(replay_experts(*shared, static_cast<int64_t>(resident_bytes)), first_pass);
+    const DiskRates source = source_of(machine);
+    return ExpertTraffic{.resident_bytes = resident_bytes,
+                         .hit_rate = replay.hit_rate(),
+                         .bytes_per_token = replay.bytes_per_token(),
+                         .p50_s = read_seconds_quantile(replay, source, 0.50),
+                         .p95_s = read_seconds_quantile(replay, source, 0.95),
+                         .p99_s = read_seconds_quantile(replay, source, 0.99)};
+  };
+}
+
+}  // namespace
+
+ExpertModel expert_model_of_skew(const WeightTable& table, const Workload& workload) {
+  constexpr int64_t kFilling = 256;  // passes; the policy forgets a use in 64
+  constexpr int64_t kCounted = 256;
+  constexpr int64_t kMostTokens = 64;  // of a pass: more choose the same experts
+  RoutingTrace trace =
+      synthetic_trace(shape_of(table), {.zipf = workload.expert_skew,
+                                        .n_passes = kFilling + kCounted,
+                                        .tokens_per_pass = std::min(workload.users, kMostTokens),
+                                        .seed = 1});
+  return model_of(std::move(trace), kFilling);
+}
+
+ExpertModel expert_model_of_trace(const WeightTable& table, RoutingTrace trace) {
+  const RoutingShape shape = shape_of(table);
+  const RoutingShape& recorded = trace.shape;
+  if (recorded.n_layers != shape.n_layers || recorded.n_experts != shape.n_experts ||
+      recorded.n_active != shape.n_active) {
+    throw Error(ErrorCode::kInvalidInput, "--trace",
+                fmt::format("is of a model with {} layers and {} of {} experts, this one has {} "
+                            "layers and {} of {}",
+                            recorded.n_layers, recorded.n_active, recorded.n_experts,
+                            shape.n_layers, shape.n_active, shape.n_experts));
+  }
+  if (trace.passes.empty()) throw Error(ErrorCode::kInvalidInput, "--trace", "has no passes");
+  trace.shape.expert_bytes = shape.expert_bytes;
+  const int64_t first = std::ssize(trace.passes) / 4;
+  return model_of(std::move(trace), first);
+}
+
+}  // namespace dsv4
