@@ -49,6 +49,7 @@ struct PlanArgs {
   bool probe = false;
   bool verify = false;
   bool report = false;
+  std::string check;  // a catalogue
   std::string trace;
   std::string html;
 };
@@ -153,6 +154,14 @@ void list_machines() {
   }
 }
 
+void check_catalogue(const std::string& path) {
+  const std::vector<Machine> machines = load_machines(path);
+  const std::vector<std::string> problems = catalogue_problems(machines, today());
+  for (const std::string& problem : problems) fmt::print("{}\n", problem);
+  fmt::print("{} machines, {} problems\n", machines.size(), problems.size());
+  if (!problems.empty()) throw CLI::RuntimeError(kDifferent);
+}
+
 void print_probe(const Machine& machine) {
   const Probe& probe = *machine.probe;
   fmt::print("{}\n{} threads, {}; kept in {}\n\n", machine.title, probe.n_threads, probe.isa,
@@ -179,6 +188,8 @@ void print_probe(const Machine& machine) {
 bool run_other(const PlanArgs& args) {
   if (args.list) {
     list_machines();
+  } else if (!args.check.empty()) {
+    check_catalogue(args.check);
   } else if (args.report) {
     const RecordFile file = load_records(state_file(kRecordFile));
     if (args.json) {
@@ -321,7 +332,18 @@ void add_plan(CLI::App& app) {
                                           "How predictions of earlier runs have done so far");
   verify->excludes(probe)->excludes(report);
   report->excludes(probe);
+  command
+      ->add_option("--check-machines", args->check,
+                   "Look for what is wrong in a list of machines; exit code 3 if anything is")
+      ->type_name("FILE");
   command->add_flag("--machines", args->list, "List the machines of the catalogue");
+  command->footer(
+      "Without a model: the known sizes. Without a machine: this one, which is measured once. GB "
+      "are\n"
+      "10^9 bytes. docs/planning.md has every formula.\n\n"
+      "Example: dsv4 plan -m 745b --machine 8x-b200,mac-studio-512 --context 131072 --users 16\n"
+      "         dsv4 plan -m model.gguf --html plan.html\n"
+      "         dsv4 plan --verify -m models/mini");
   command->callback([args] { run(*args); });
 }
 

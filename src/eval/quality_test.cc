@@ -5,11 +5,11 @@
 #include "base/json.h"
 #include "base/mapped_file.h"
 #include "base/thread_pool.h"
-#include "plan/footprint.h"
 #include "eval/model_hash.h"
 #include "kernels/cpu/cpu_ops.h"
 #include "model/trace.h"
 #include "model/weights_testing.h"
+#include "plan/footprint.h"
 
 #include <cmath>
 #include <filesystem>

@@ -204,7 +204,7 @@ class Planner {
     const StepTime time = time_of(shape);
     step_ = time.seconds + same(hops_s(static_cast<double>(rows)));
     plan_.decode_limit = hops_s(1) > time.seconds.expected ? Limit::kLink : time.limit;
-    if (plan_.experts.p50_s > time.seconds.expected) plan_.decode_limit = Limit::kDisk;
+    if (plan_.experts.p50_s > time.seconds.expected) plan_.decode_limit = reading_limit();
     const Estimate with_reads = step_ + same(mean_read_s());
     plan_.decode = per(1, with_reads);
     plan_.decode_total = per(static_cast<double>(load_.users), with_reads);
@@ -218,6 +218,10 @@ class Planner {
                         1e3 * time.weights_s, 1e3 * time.attention_s, 1e3 * time.other_s,
                         1e3 * (time.link_s + hops_s(static_cast<double>(rows)))),
             fmt::format("{:.2f} ms", 1e3 * with_reads.expected));
+  }
+
+  Limit reading_limit() const {
+    return plan_.verdict == Verdict::kExpertsOffload ? Limit::kLink : Limit::kDisk;
   }
 
   double mean_read_s() const {
@@ -241,7 +245,8 @@ class Planner {
                                    .n_logits = 1,
                                    .expert_skew = load_.expert_skew});
     piece_ = time.seconds + same(hops_s(static_cast<double>(piece)) + piece_read_s(piece));
-    plan_.prefill_limit = piece_read_s(piece) > time.seconds.expected ? Limit::kDisk : time.limit;
+    plan_.prefill_limit =
+        piece_read_s(piece) > time.seconds.expected ? reading_limit() : time.limit;
     const double n_pieces = static_cast<double>(tokens) / static_cast<double>(piece);
     // While a machine computes its layers of one piece, the one before it computes the next piece.
     const auto stages = static_cast<double>(plan_.n_machines);

@@ -253,7 +253,35 @@ one_line_error "broken config" 1 "config.json" "$dsv4" logits -m "$work/broken" 
 echo '[{"role": "wizard", "content": "x"}]' >"$work/messages.json"
 one_line_error "unknown role" 1 "messages" "$dsv4" run -m "$mini" --messages "$work/messages.json"
 
-# --- plans as a page
+# --- plans
+export XDG_STATE_HOME="$work/state"
+expect "catalogue" 0 "8x-b200" "$dsv4" plan --machines
+expect "plan" 0 "runs" "$dsv4" plan -m 745b --machine 8x-b200 --format AWQ-INT4
+expect "formulas" 0 "weights + state + scratch + runtime" "$dsv4" plan -m flash --machine h200 --format Q2_K --explain
+expect "a size that does not fit" 0 "does not run" "$dsv4" plan -m 745b --machine mi300x --format FP8
+"$dsv4" plan -m flash,pro --machine h200,8x-b200 --format FP4,Q2_K --json >"$work/plans.json" &&
+  python3 -c "import json, sys; p = json.load(open(sys.argv[1])); assert len(p) == 4 and all(len(t['plans']) == 2 for t in p)" \
+    "$work/plans.json" && pass || fail "plans as JSON"
+one_line_error "plan for no machine" 1 "toaster" "$dsv4" plan -m flash --machine toaster
+one_line_error "plan for no model" 1 "no preset" "$dsv4" plan -m nothing --machine h200
+one_line_error "plan for no type" 1 "Q9" "$dsv4" plan -m flash --machine h200 --format Q9
+one_line_error "negative users" 1 "users" "$dsv4" plan -m flash --machine h200 --users -1
+one_line_error "more than the context" 1 "do not fit" "$dsv4" plan -m flash --machine h200 --context 100 --prompt 90 --reply 20
+echo '{"name": "box", "kind": "cpu", "memory_gib": -1, "read_gb_s": 50}' >"$work/box.json"
+one_line_error "negative memory" 1 "memory_gib" "$dsv4" plan -m flash --machine "$work/box.json"
+echo '{"name": "box", "kind": "cpu", "memory_gib": 8, "read_gb_s": 0}' >"$work/box.json"
+one_line_error "no bandwidth" 1 "read_gb_s" "$dsv4" plan -m flash --machine "$work/box.json"
+echo '{"hidden_size": 64}' >"$work/config.json"
+one_line_error "a configuration that lacks a key" 1 "config.json" "$dsv4" plan -m "$work/config.json" --machine h200
+expect "a catalogue with problems" 3 "has no source" "$dsv4" plan --check-machines "$source/tests/cli/machine.json"
+one_line_error "verify without a model" 1 "-m MODEL" "$dsv4" plan --verify
+expect "no record yet" 0 "no run has been recorded" "$dsv4" plan --report
+mkdir -p "$work/state/dsv4"
+cp "$source/tests/cli/machine.json" "$work/state/dsv4/machine.json"  # as --probe writes it
+expect "plan for this machine" 0 "as stored" "$dsv4" plan -m "$mini"
+expect "verify" 0 "prefill" "$dsv4" plan --verify -m "$mini" --prompt 64 --reply 8
+expect "report" 0 "memory" "$dsv4" plan --report
+expect "report as JSON" 0 '"median_error"' "$dsv4" plan --report --json
 expect "plan as a page" 0 "runs" "$dsv4" plan -m flash --machine 4x-h100-pcie --format Q4_K_M --html "$work/plan.html"
 expect "the page has the machine" 0 "<title>flash" cat "$work/plan.html"
 expect "page in no folder" 1 "nowhere" "$dsv4" plan -m flash --machine h200 --format Q2_K --html "$work/nowhere/x.html"

@@ -2,6 +2,7 @@
 #include "base/check.h"
 #include "base/error.h"
 #include "plan/machine.h"
+#include "plan/record.h"
 #include "plan/tariff.h"
 
 #include <cmath>
@@ -60,6 +61,17 @@ void fuzz_tariffs(std::string_view text) {
   }
 }
 
+void fuzz_record(std::string_view text) {
+  try {
+    const PlanRecord record = parse_record(text, "input");
+    const PlanRecord again = parse_record(record_line(record), "again");
+    CHECK(record.comparisons.size() == again.comparisons.size());
+    accuracy_of({record});
+  } catch (const Error&) {
+    // As above.
+  }
+}
+
 }  // namespace
 }  // namespace dsv4
 
@@ -67,5 +79,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view text(reinterpret_cast<const char*>(data), size);
   dsv4::fuzz_machines(text);
   dsv4::fuzz_tariffs(text);
+  dsv4::fuzz_record(text);
   return 0;
 }

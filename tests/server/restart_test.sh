@@ -5,6 +5,7 @@ set -u
 dsv4=$1
 source=$2
 work=$(mktemp -d)
+export XDG_STATE_HOME="$work/state"
 pid=
 trap '[ -n "$pid" ] && kill -9 $pid 2>/dev/null; rm -rf "$work"' EXIT
 
