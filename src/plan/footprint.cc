@@ -187,7 +187,7 @@ double state_bytes_per_token(const StateLayout& layout) {
 
 MemoryForecast forecast_memory(const ModelConfig& config, const std::vector<StoredGroup>& groups,
                                ModelOptions options, int64_t n_tokens) {
-  constexpr int64_t kProgramBytes = 8 << 20;
+  constexpr int64_t kProgramBytes = 12'900'000;
   constexpr int64_t kTableBytes = 800;  // of each tensor, in tables and in the file's header
   MemoryForecast forecast;
   forecast.program = kProgramBytes + config.vocab_size * int64_t{sizeof(float)};
