@@ -19,6 +19,8 @@ using boost::system::error_code;
 // ("0\r\n\r\n") is the shortest. Beast asserts it when it reads that end.
 constexpr size_t kShortestRest = 5;
 
+constexpr std::string_view kHeaderEnd = "\r\n\r\n";  // and the end of a trailer
+
 bool is_token(std::string_view text) {
   constexpr std::string_view kOthers = "!#$%&'*+-.^_`|~";
   return !text.empty() && std::ranges::all_of(text, [&](char c) {
@@ -79,11 +81,7 @@ class RequestParser::Impl final : public http::basic_parser<true> {
   }
   void on_response_impl(int, string_view, int, error_code&) override {}
   void on_field_impl(http::field, string_view name, string_view value, error_code& error) override {
-    if (header_seen_) {  // of a trailer: nobody asks for those
-      trailer_bytes_ += name.size() + value.size();
-      if (trailer_bytes_ > limits_.header_bytes) error = http::error::header_limit;
-      return;
-    }
+    if (header_seen_) return;  // of a trailer: nobody asks for those
     if (request_.headers.size() >= limits_.max_headers) error = http::error::header_limit;
     request_.headers.push_back({std::string(name), std::string(value)});
   }
@@ -112,8 +110,7 @@ class RequestParser::Impl final : public http::basic_parser<true> {
   const HttpLimits& limits_;
   size_t searched_bytes_ = 0;  // of the input, where the headers do not end
   size_t header_bytes_ = 0;    // with the empty line; 0 as long as that is not there
-  size_t trailer_bytes_ = 0;
-  uint64_t chunk_left_ = 0;  // of the chunk that is read
+  uint64_t chunk_left_ = 0;    // of the chunk that is read
   bool chunk_begun_ = false;
 };
 
@@ -127,22 +124,21 @@ RequestParser::Status RequestParser::Impl::fail(HttpProblem problem) {
 // The headers are parsed when all of them are there: what is wrong with them then does not depend
 // on how they came.
 RequestParser::Status RequestParser::Impl::find_header_end(const std::string& input) {
-  constexpr std::string_view kEnd = "\r\n\r\n";
   if (!input.empty() && !is_token(std::string_view(input).substr(0, 1))) {
     return fail({400, "malformed_request", "this is not HTTP (or it is TLS, which is not set up)"});
   }
-  const size_t end = input.find(kEnd, searched_bytes_);
-  if (end != std::string::npos) header_bytes_ = end + kEnd.size();
-  searched_bytes_ = input.size() - std::min(input.size(), kEnd.size() - 1);
+  const size_t end = input.find(kHeaderEnd, searched_bytes_);
+  if (end != std::string::npos) header_bytes_ = end + kHeaderEnd.size();
+  searched_bytes_ = input.size() - std::min(input.size(), kHeaderEnd.size() - 1);
   const bool is_too_long = header_bytes_ == 0 ? input.size() >= limits_.header_bytes
                                               : header_bytes_ > limits_.header_bytes;
   if (is_too_long) return fail(problem_of(http::error::header_limit, limits_));
   return header_bytes_ == 0 ? Status::kNeedMore : Status::kHeader;
 }
 
-// How much of a chunked body to parse at once: the rest of a chunk, or a whole line with a size. An
-// extension whose quotation goes on behind its line is refused: readers disagree about what follows
-// it. 0: the line is not complete, or refused.
+// How much of a chunked body to parse at once: the rest of a chunk, a whole line with a size, or
+// the last one with all of the trailer. An extension whose quotation goes on behind its line is
+// refused: readers disagree about what follows it. 0: not complete, or refused.
 size_t RequestParser::Impl::chunk_bytes(std::string_view rest) {
   constexpr std::string_view kLineEnd = "\r\n";
   if (chunk_left_ > 0) return static_cast<size_t>(std::min<uint64_t>(chunk_left_, rest.size()));
@@ -157,7 +153,18 @@ size_t RequestParser::Impl::chunk_bytes(std::string_view rest) {
   }
   const bool is_last = line.find_first_not_of('0') == std::string_view::npos ||
                        line[line.find_first_not_of('0')] == ';';
-  return is_last ? rest.size() : end + kLineEnd.size();
+  size_t n = end + kLineEnd.size();
+  if (is_last) {
+    const size_t trailer_end = rest.find(kHeaderEnd, end);
+    if (trailer_end == std::string_view::npos) return 0;
+    n = trailer_end + kHeaderEnd.size();
+  }
+  // As advance() refuses it where it comes in pieces.
+  if (n > limits_.header_bytes) {
+    fail(problem_of(http::error::header_limit, limits_));
+    return 0;
+  }
+  return n;
 }
 
 RequestParser::Status RequestParser::Impl::advance(std::string& input) {

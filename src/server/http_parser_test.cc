@@ -140,6 +140,23 @@ TEST(RequestParser, refuses_extensions_that_do_not_end_with_their_line) {
   EXPECT_EQ(parse(head + "3;x=\"a\"\r\nabc\r\n0;y=\"\"\r\n\r\n").request.body, "abc");
 }
 
+TEST(RequestParser, limits_lines_and_trailers_of_chunked_bodies_to_the_byte) {
+  HttpLimits limits;
+  limits.header_bytes = 100;
+  const std::string head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+  for (const auto& [text, fixed] :
+       {std::pair("0\r\nX: *\r\n\r\n", 10), {"3;x=*\r\nabc\r\n0\r\n\r\n", 6}}) {
+    for (const int more : {0, 1, 2, 5, 300}) {
+      std::string body = text;
+      body.replace(body.find('*'), 1, std::string(static_cast<size_t>(100 - fixed + more), 'x'));
+      const Status expected = more == 0 ? Status::kComplete : Status::kProblem;
+      for (size_t size = 1; size < 500; size += size < 20 ? 1 : 37) {
+        EXPECT_EQ(parse(head + body, size, limits).status, expected) << body << size;
+      }
+    }
+  }
+}
+
 TEST(RequestParser, finds_at_once_that_a_peer_does_not_speak_http) {
   const Parsed parsed = parse("\x16\x03\x01");
   EXPECT_EQ(parsed.problem.status, 400);
