@@ -61,14 +61,10 @@ struct Asked {
   ModelConfig config;
 };
 
-bool is_preset(const std::string& name) {
-  return name == "flash" || name == "pro" || name == "745b" || name == "tiny";
-}
-
 Asked find_model(const std::string& name) {
   Asked asked{.name = name};
   std::error_code ignored;
-  if (!fs::exists(name, ignored) && (is_preset(name) || name.find('/') == std::string::npos)) {
+  if (!fs::exists(name, ignored) && name.find('/') == std::string::npos) {
     asked.config = preset_config(name);
     return asked;
   }
@@ -124,21 +120,25 @@ PlanOptions options_of(const PlanArgs& args) {
           .cluster_latency_s = args.cluster_latency_us * 1e-6};
 }
 
-ExpertModel expert_model_of(const PlanArgs& args, const WeightTable& table,
-                            const Workload& workload) {
-  return args.trace.empty() ? expert_model_of_skew(table, workload)
-                            : expert_model_of_trace(table, read_routing_trace(args.trace));
+// Of what was recorded, if anything was.
+OtherLoads::ExpertModelFor expert_models(const PlanArgs& args) {
+  if (args.trace.empty()) return expert_model_of_skew;
+  const auto trace = std::make_shared<const RoutingTrace>(read_routing_trace(args.trace));
+  return [trace](const WeightTable& table, const Workload&) {
+    return expert_model_of_trace(table, *trace);
+  };
 }
 
 PlanTable plan_all(const PlanArgs& args, const Asked& model, const Machine& machine,
-                   const std::vector<WeightTable>& tables) {
+                   const std::vector<WeightTable>& tables,
+                   const OtherLoads::ExpertModelFor& model_for) {
   PlanTable result{.model = title_of(model), .machine = machine.title};
   result.workload = workload_for(args, model.config);
   PlanOptions options = options_of(args);
   for (const WeightTable& table : tables) {
     // Asked only where not everything fits.
-    options.expert_model = [&](double room, const Machine& where) {
-      return expert_model_of(args, table, result.workload)(room, where);
+    options.expert_model = [&](double room, const DiskRates& source) {
+      return model_for(table, result.workload)(room, source);
     };
     result.plans.push_back(make_plan(table, machine, result.workload, options));
   }
@@ -199,8 +199,9 @@ bool run_other(const PlanArgs& args) {
     }
   } else if (args.verify) {
     for (const std::string& model : args.models) {
-      const Workload load = workload_for(args, load_config(model));
-      check_workload(load, load_config(model));
+      const ModelConfig config = load_config(model);
+      const Workload load = workload_for(args, config);
+      check_workload(load, config);
       const PlanRecord record = verify_plan(model, load, this_machine());
       append_record(state_file(kRecordFile), record);
       args.json ? fmt::print("{}\n", record_line(record)) : print_record(record);
@@ -225,6 +226,7 @@ void run(const PlanArgs& args) {
   }
   std::vector<std::string> models = args.models;
   if (models.empty()) models = {"flash", "745b", "pro"};
+  const OtherLoads::ExpertModelFor model_for = expert_models(args);
   auto all = nlohmann::ordered_json::array();
   bool first = true;
   std::vector<PlanSheet> sheets;
@@ -232,12 +234,9 @@ void run(const PlanArgs& args) {
     const Asked model = find_model(name);
     const std::vector<WeightTable> tables = tables_of(model, args.formats);
     for (const Machine& machine : machines) {
-      const PlanTable table = plan_all(args, model, machine, tables);
+      const PlanTable table = plan_all(args, model, machine, tables, model_for);
       const CostTable costs = cost_table(args.cost, machine, table.plans, today());
       if (!args.html.empty()) {
-        const auto model_for = [&](const WeightTable& weights, const Workload& load) {
-          return expert_model_of(args, weights, load);
-        };
         OtherLoads plan_for(tables, machine, options_of(args), model_for);
         sheets.push_back(plan_sheet(table, machine, costs, model.config.max_position_embeddings,
                                     std::ref(plan_for)));

@@ -61,20 +61,14 @@ class Run {
   uint64_t n_drawn_ = 0;
 };
 
-int64_t tokens_of_user(const Workload& load) { return load.prompt_tokens + load.reply_tokens; }
-
 double predicted_memory(const Model& model, const Workload& load) {
   const ModelConfig& config = model.config();
-  const int64_t n_tokens = load.users * tokens_of_user(load);
-  MemoryForecast forecast =
-      forecast_memory(config, stored_groups(model.checkpoint(), config), model.options(), n_tokens);
-  const int64_t rows = std::min(load.chunk, std::max(load.prompt_tokens, load.users));
   ModelOptions used = model.options();
-  used.max_batch_tokens = rows;
-  forecast.workspace = Model::workspace_bytes(config, used);
-  forecast.state = load.users * state_bytes(model.state_layout(), tokens_of_user(load)).total();
-  forecast.program += (load.users - 1) * config.vocab_size * int64_t{sizeof(float)};
-  return static_cast<double>(forecast.total());
+  used.max_batch_tokens = std::min(load.chunk, std::max(load.prompt_tokens, load.users));
+  return static_cast<double>(forecast_memory(config, stored_groups(model.checkpoint(), config),
+                                             used, load.prompt_tokens + load.reply_tokens,
+                                             load.users)
+                                 .total());
 }
 
 double prompt_seconds(const WeightTable& table, const StateLayout& layout, const Machine& machine,
@@ -84,14 +78,10 @@ double prompt_seconds(const WeightTable& table, const StateLayout& layout, const
     const int64_t n = std::min(chunk, n_tokens - begin);
     const StepShape shape{
         .n_tokens = n, .context = begin, .n_logits = begin + n == n_tokens ? 1 : 0};
-    seconds +=
-        step_time(step_work(table, layout, shape), machine, table.config, static_cast<double>(n))
-            .seconds.expected;
+    seconds += step_time(step_work(table, layout, shape), machine, table.config).seconds.expected;
   }
   return seconds;
 }
-
-}  // namespace
 
 // The machine with its rates as they are now.
 Machine measured_now(Machine machine) {
@@ -102,6 +92,8 @@ Machine measured_now(Machine machine) {
   machine.rates.read = median(std::move(reads)).value;
   return machine;
 }
+
+}  // namespace
 
 PlanRecord verify_plan(const std::string& path, const Workload& load, const Machine& probed) {
   const WeightTable table = weight_table(SourceModel(path));
@@ -130,9 +122,8 @@ PlanRecord verify_plan(const std::string& path, const Workload& load, const Mach
   ModelBench bench(*model, meter);
   const int64_t context = load.prompt_tokens + load.reply_tokens / 2;
   const StepShape step{.n_sequences = load.users, .context = context, .n_logits = load.users};
-  const double decode_s = step_time(step_work(table, layout, step), machine, table.config,
-                                    static_cast<double>(load.users))
-                              .seconds.expected;
+  const double decode_s =
+      step_time(step_work(table, layout, step), machine, table.config).seconds.expected;
   const auto users = static_cast<double>(load.users);
   const ModelRow decode = bench.decode(context, load.users);
   record.comparisons.push_back({"decode", users / decode_s, decode.tokens_per_second()});

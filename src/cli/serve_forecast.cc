@@ -31,8 +31,7 @@ double predicted_steps_s(const ModelArgs& args, const Model& model, const Engine
                          const Machine& machine) {
   const WeightTable table = weight_table(SourceModel(args.path));
   const auto seconds = [&](const StepShape& shape) {
-    return step_time(step_work(table, model.state_layout(), shape), machine, table.config,
-                     static_cast<double>(shape.rows()))
+    return step_time(step_work(table, model.state_layout(), shape), machine, table.config)
         .seconds.expected;
   };
   const int64_t chunk = model.options().max_batch_tokens;

@@ -25,22 +25,17 @@ RoutingShape shape_of(const WeightTable& table) {
   return shape;
 }
 
-// Experts that are in the host's memory come over its link.
-DiskRates source_of(const Machine& machine) {
-  return machine.kind == DeviceKind::kGpu && machine.host_link > 0
-             ? DiskRates{.read = machine.host_link}
-             : machine.disk;
-}
-
 ExpertModel model_of(RoutingTrace trace, int64_t first_pass) {
   const auto shared = std::make_shared<const RoutingTrace>(std::move(trace));
-  return [shared, first_pass](double resident_bytes, const Machine& machine) {
+  return [shared, first_pass](double resident_bytes, const DiskRates& source) {
     const ExpertReplay replay =
         since_pass(replay_experts(*shared, static_cast<int64_t>(resident_bytes)), first_pass);
-    const DiskRates source = source_of(machine);
+    double sum = 0;
+    for (const ReplayedPass& pass : replay.passes) sum += read_seconds(pass, source);
     return ExpertTraffic{.resident_bytes = resident_bytes,
                          .hit_rate = replay.hit_rate(),
                          .bytes_per_token = replay.bytes_per_token(),
+                         .mean_s = sum / static_cast<double>(replay.passes.size()),
                          .p50_s = read_seconds_quantile(replay, source, 0.50),
                          .p95_s = read_seconds_quantile(replay, source, 0.95),
                          .p99_s = read_seconds_quantile(replay, source, 0.99)};

@@ -10,26 +10,23 @@ namespace {
 
 WeightTable tiny_table() { return weight_table(preset_config("tiny"), "Q8_0"); }
 
-Machine with_disk() {
-  Machine machine;
-  machine.disk = {.read = 1e9};
-  return machine;
-}
+constexpr DiskRates kDisk{.read = 1e9};
 
 TEST(ExpertForecast, memory_for_all_experts_reads_nothing_and_memory_for_none_all) {
   const WeightTable table = tiny_table();
   const ExpertModel model = expert_model_of_skew(table, {});
   const auto all = static_cast<double>(table.expert_bytes());
-  const ExpertTraffic full = model(all, with_disk());
+  const ExpertTraffic full = model(all, kDisk);
   EXPECT_EQ(full.hit_rate, 1);
   EXPECT_EQ(full.bytes_per_token, 0);
   EXPECT_EQ(full.p99_s, 0);
-  const ExpertTraffic none = model(0, with_disk());
+  const ExpertTraffic none = model(0, kDisk);
   EXPECT_EQ(none.hit_rate, 0);
   // 2 of 8 experts in each layer.
   EXPECT_DOUBLE_EQ(none.bytes_per_token, all / 4);
   EXPECT_DOUBLE_EQ(none.p50_s, all / 4 / 1e9);
-  const ExpertTraffic half = model(all / 2, with_disk());
+  EXPECT_NEAR(none.mean_s, all / 4 / 1e9, 1e-12);
+  const ExpertTraffic half = model(all / 2, kDisk);
   EXPECT_GT(half.hit_rate, 0.3);
   EXPECT_LT(half.hit_rate, 0.7);
 }
@@ -37,20 +34,9 @@ TEST(ExpertForecast, memory_for_all_experts_reads_nothing_and_memory_for_none_al
 TEST(ExpertForecast, a_skew_makes_the_same_memory_worth_more) {
   const WeightTable table = tiny_table();
   const auto half = static_cast<double>(table.expert_bytes()) / 2;
-  const double even = expert_model_of_skew(table, {})(half, with_disk()).hit_rate;
-  const double skewed =
-      expert_model_of_skew(table, {.expert_skew = 1.5})(half, with_disk()).hit_rate;
+  const double even = expert_model_of_skew(table, {})(half, kDisk).hit_rate;
+  const double skewed = expert_model_of_skew(table, {.expert_skew = 1.5})(half, kDisk).hit_rate;
   EXPECT_GT(skewed, even + 0.1);
-}
-
-TEST(ExpertForecast, experts_in_host_memory_come_over_its_link) {
-  Machine gpu;
-  gpu.kind = DeviceKind::kGpu;
-  gpu.host_link = 5e10;
-  gpu.disk = {.read = 1e9, .latency_s = 1};
-  const WeightTable table = tiny_table();
-  const ExpertTraffic traffic = expert_model_of_skew(table, {})(0, gpu);
-  EXPECT_DOUBLE_EQ(traffic.p50_s, static_cast<double>(table.expert_bytes()) / 4 / 5e10);
 }
 
 TEST(ExpertForecast, refuses_a_trace_of_another_model) {

@@ -186,18 +186,18 @@ double state_bytes_per_token(const StateLayout& layout) {
 }
 
 MemoryForecast forecast_memory(const ModelConfig& config, const std::vector<StoredGroup>& groups,
-                               ModelOptions options, int64_t n_tokens) {
+                               ModelOptions options, int64_t n_tokens, int64_t n_sequences) {
   constexpr int64_t kProgramBytes = 12'900'000;
   constexpr int64_t kTableBytes = 800;  // of each tensor, in tables and in the file's header
   MemoryForecast forecast;
-  forecast.program = kProgramBytes + config.vocab_size * int64_t{sizeof(float)};
+  forecast.program = kProgramBytes + n_sequences * config.vocab_size * int64_t{sizeof(float)};
+  const double chosen = chosen_share(config, n_sequences * n_tokens);
   for (const StoredGroup& group : groups) {
     forecast.program += group.n_tensors * kTableBytes;
     if (!group.cls || *group.cls == TensorClass::kMtp) continue;
     if (*group.cls == TensorClass::kEmbedding) continue;
     if (*group.cls == TensorClass::kRoutedExpert) {
-      forecast.weights +=
-          static_cast<int64_t>(static_cast<double>(group.n_bytes) * chosen_share(config, n_tokens));
+      forecast.weights += static_cast<int64_t>(static_cast<double>(group.n_bytes) * chosen);
     } else {
       forecast.weights += group.n_bytes;
     }
@@ -206,8 +206,8 @@ MemoryForecast forecast_memory(const ModelConfig& config, const std::vector<Stor
     if (group.dtype == DType::kI64) forecast.program += group.n_bytes / 2;
     if (group.dtype == DType::kI32) forecast.program += group.n_bytes;
   }
-  forecast.state = state_bytes(Model::layout_of(config, options), n_tokens).total();
-  options.max_batch_tokens = std::min(options.max_batch_tokens, n_tokens);
+  forecast.state = n_sequences * state_bytes(Model::layout_of(config, options), n_tokens).total();
+  options.max_batch_tokens = std::min(options.max_batch_tokens, std::max(n_tokens, n_sequences));
   forecast.workspace = Model::workspace_bytes(config, options);
   return forecast;
 }

@@ -11,9 +11,9 @@ MemoryNeed memory_need(const WeightTable& table, const Workload& workload) {
                              .context = workload.context};
   const auto users = static_cast<double>(workload.users);
   // Every expert is used sooner or later.
-  constexpr int64_t kManyTokens = int64_t{1} << 32;
+  constexpr int64_t kManyTokens = int64_t{1} << 24;
   const MemoryForecast forecast =
-      forecast_memory(table.config, table.groups(), options, kManyTokens);
+      forecast_memory(table.config, table.groups(), options, kManyTokens, workload.users);
   MemoryNeed need;
   need.experts = static_cast<double>(table.expert_bytes());
   need.dense = static_cast<double>(forecast.weights) - need.experts;
@@ -29,8 +29,7 @@ MemoryNeed memory_need(const WeightTable& table, const Workload& workload) {
     need.tails += users * static_cast<double>(bytes.tails);
   }
   need.scratch = static_cast<double>(Model::workspace_bytes(table.config, options));
-  const double logits = static_cast<double>(table.config.vocab_size) * sizeof(float);
-  need.runtime = static_cast<double>(forecast.program) + (users - 1) * logits;
+  need.runtime = static_cast<double>(forecast.program);
   return need;
 }
 

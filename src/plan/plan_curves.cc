@@ -87,18 +87,21 @@ Plan OtherLoads::operator()(size_t format, const Workload& load) {
   PlanOptions options = options_;
   options.expert_model = nullptr;
   if (model_for_ && load.users <= kMostUsers) {
-    options.expert_model = [&](double room, const Machine&) { return traffic(format, load, room); };
+    options.expert_model = [&](double room, const DiskRates& source) {
+      return traffic(format, load, room, source);
+    };
   }
   return make_plan(tables_[format], machine_, load, options);
 }
 
-ExpertTraffic OtherLoads::traffic(size_t format, const Workload& load, double room) {
+ExpertTraffic OtherLoads::traffic(size_t format, const Workload& load, double room,
+                                  const DiskRates& source) {
   constexpr double kRooms = 200;
   Forecast& forecast = forecasts_[{format, load.users}];
   if (!forecast.model) forecast.model = model_for_(tables_[format], load);
   const double step = static_cast<double>(tables_[format].expert_bytes()) / kRooms;
   const auto [known, is_new] = forecast.by_room.try_emplace(std::llround(room / step));
-  if (is_new) known->second = forecast.model(room, machine_);
+  if (is_new) known->second = forecast.model(room, source);
   ExpertTraffic result = known->second;
   result.resident_bytes = room;
   return result;

@@ -61,7 +61,7 @@ class OtherLoads {
     ExpertModel model;
     std::map<int64_t, ExpertTraffic> by_room;
   };
-  ExpertTraffic traffic(size_t format, const Workload& load, double room);
+  ExpertTraffic traffic(size_t format, const Workload& load, double room, const DiskRates& source);
 
   const std::vector<WeightTable>& tables_;
   const Machine& machine_;

@@ -69,7 +69,7 @@ TEST(OtherLoads, forecasts_reads_of_experts_once_for_what_is_nearly_the_same) {
   int models = 0, forecasts = 0;
   OtherLoads plan_for(tables, machine, {}, [&](const WeightTable&, const Workload&) {
     ++models;
-    return [&](double room, const Machine&) {
+    return [&](double room, const DiskRates&) {
       ++forecasts;
       return ExpertTraffic{.resident_bytes = room, .hit_rate = 0.5, .bytes_per_token = 1e8};
     };

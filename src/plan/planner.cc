@@ -105,7 +105,7 @@ class Planner {
     plan_.verdict = Verdict::kExpertsOffload;
     plan_.reason = fmt::format("{} of {} experts on the GPUs, the rest in host memory", gb(room),
                                gb(plan_.memory.experts));
-    plan_.experts = options_.expert_model(room, machine_);
+    read_experts(room, {.read = machine_.host_link});
     return true;
   }
 
@@ -124,12 +124,18 @@ class Planner {
     }
     plan_.verdict = Verdict::kExpertsOnDisk;
     plan_.reason = fmt::format("{} of {} experts in memory", gb(room), gb(plan_.memory.experts));
-    plan_.experts = options_.expert_model(room, machine_);
-    explain("experts from disk", "misses of the expert cache x bytes of an expert",
-            fmt::format("{:.1f} % hits with {} for experts", 100 * plan_.experts.hit_rate,
-                        gb(plan_.experts.resident_bytes)),
-            fmt::format("{:.1f} MB a token", plan_.experts.bytes_per_token * 1e-6));
+    read_experts(room, machine_.disk);
     return true;
+  }
+
+  void read_experts(double room, const DiskRates& source) {
+    expert_source_ = source;
+    plan_.experts = options_.expert_model(room, source);
+    explain("experts that are read", "misses of the expert cache x bytes of an expert",
+            fmt::format("{:.1f} % hits with {} for experts; {:.1f} MB a token at {:.1f} GB/s",
+                        100 * plan_.experts.hit_rate, gb(plan_.experts.resident_bytes),
+                        plan_.experts.bytes_per_token * 1e-6, source.read * 1e-9),
+            fmt::format("{:.2f} ms a step", 1e3 * plan_.experts.mean_s));
   }
 
   // What a token chooses in one layer.
@@ -180,11 +186,6 @@ class Planner {
     return false;
   }
 
-  StepTime time_of(const StepShape& shape) const {
-    return step_time(step_work(table_, layout_, shape), machine_, config_,
-                     static_cast<double>(shape.rows()));
-  }
-
   // Streams of the residual go from each machine to the next.
   double hops_s(double rows) const {
     if (plan_.n_machines == 1) return 0;
@@ -201,14 +202,14 @@ class Planner {
                           .context = load_.context - 1,
                           .n_logits = rows,
                           .expert_skew = load_.expert_skew};
-    const StepTime time = time_of(shape);
+    const StepWork work = step_work(table_, layout_, shape);
+    const StepTime time = step_time(work, machine_, config_);
     step_ = time.seconds + same(hops_s(static_cast<double>(rows)));
     plan_.decode_limit = hops_s(1) > time.seconds.expected ? Limit::kLink : time.limit;
-    if (plan_.experts.p50_s > time.seconds.expected) plan_.decode_limit = reading_limit();
-    const Estimate with_reads = step_ + same(mean_read_s());
+    if (plan_.experts.mean_s > time.seconds.expected) plan_.decode_limit = reading_limit();
+    const Estimate with_reads = step_ + same(plan_.experts.mean_s);
     plan_.decode = per(1, with_reads);
     plan_.decode_total = per(static_cast<double>(load_.users), with_reads);
-    const StepWork work = step_work(table_, layout_, shape);
     explain("a step of decoding",
             plan_.measured ? "products + attention + other operations, at measured speeds"
                            : "max(bytes / (read x share), operations / (rate x share)) + calls",
@@ -224,13 +225,6 @@ class Planner {
     return plan_.verdict == Verdict::kExpertsOffload ? Limit::kLink : Limit::kDisk;
   }
 
-  double mean_read_s() const {
-    const double rate =
-        plan_.verdict == Verdict::kExpertsOffload ? machine_.host_link : machine_.disk.read;
-    if (plan_.experts.bytes_per_token <= 0 || rate <= 0) return 0;
-    return static_cast<double>(load_.users) * plan_.experts.bytes_per_token / rate;
-  }
-
   int64_t computed_tokens() const {
     const double computed = static_cast<double>(load_.prompt_tokens) * (1 - load_.cached_share);
     return std::max<int64_t>(1, std::llround(computed));
@@ -240,10 +234,11 @@ class Planner {
     const int64_t tokens = computed_tokens();
     const int64_t piece = std::min(load_.chunk, tokens);
     const int64_t before = load_.prompt_tokens - tokens;  // from the cache
-    const StepTime time = time_of({.n_tokens = piece,
-                                   .context = before + (tokens - piece) / 2,
-                                   .n_logits = 1,
-                                   .expert_skew = load_.expert_skew});
+    const StepShape shape{.n_tokens = piece,
+                          .context = before + (tokens - piece) / 2,
+                          .n_logits = 1,
+                          .expert_skew = load_.expert_skew};
+    const StepTime time = step_time(step_work(table_, layout_, shape), machine_, config_);
     piece_ = time.seconds + same(hops_s(static_cast<double>(piece)) + piece_read_s(piece));
     plan_.prefill_limit =
         piece_read_s(piece) > time.seconds.expected ? reading_limit() : time.limit;
@@ -252,7 +247,7 @@ class Planner {
     const auto stages = static_cast<double>(plan_.n_machines);
     prompt_ = ((n_pieces + stages - 1) / stages) * piece_;
     plan_.prefill = per(static_cast<double>(tokens), prompt_);
-    plan_.first_token_s = prompt_ + step_;
+    plan_.first_token_s = prompt_ + step_ + same(plan_.experts.mean_s);
     explain("a prompt", "pieces x time of a piece, plus filling the pipeline of machines",
             fmt::format("{} tokens to compute ({} cached), {:.2f} pieces of {}, each {:.1f} ms: "
                         "{:.1f} products, {:.1f} attention, {:.1f} other",
@@ -263,15 +258,11 @@ class Planner {
 
   // A piece of a prompt chooses most experts, and each is read again by the next piece.
   double piece_read_s(int64_t piece) const {
-    const double rate =
-        plan_.verdict == Verdict::kExpertsOffload ? machine_.host_link : machine_.disk.read;
-    const bool reads =
-        plan_.verdict == Verdict::kExpertsOffload || plan_.verdict == Verdict::kExpertsOnDisk;
-    if (!reads || rate <= 0) return 0;
+    if (expert_source_.read <= 0) return 0;
     const double chosen = expected_experts(config_, piece, load_.expert_skew) /
                           static_cast<double>(config_.n_experts);
     const double missing = 1 - std::min(1.0, plan_.experts.resident_bytes / plan_.memory.experts);
-    return chosen * missing * plan_.memory.experts / rate;
+    return chosen * missing * plan_.memory.experts / expert_source_.read;
   }
 
   // A step of all sequences may carry a piece of somebody's prompt.
@@ -303,9 +294,10 @@ class Planner {
   const PlanOptions& options_;
   StateLayout layout_;
   Plan plan_;
-  Estimate step_;    // of decoding, without reads of experts
-  Estimate piece_;   // of a prompt
-  Estimate prompt_;  // all pieces
+  DiskRates expert_source_;  // of experts that are not in memory
+  Estimate step_;            // of decoding, without reads of experts
+  Estimate piece_;           // of a prompt
+  Estimate prompt_;          // all pieces
 };
 
 }  // namespace

@@ -60,13 +60,14 @@ struct ExpertTraffic {
   double resident_bytes = 0;   // for experts
   double hit_rate = 1;         // of choices of experts, decoding
   double bytes_per_token = 0;  // read from disk or host
-  double p50_s = 0;            // reading for one step of decoding
+  double mean_s = 0;           // reading for one step of decoding
+  double p50_s = 0;
   double p95_s = 0;
   double p99_s = 0;
 };
-// The hit rate and bytes read by pass for so much memory for experts: a replay of a recorded
-// trace or of a stated skew (plan/expert_replay.h).
-using ExpertModel = std::function<ExpertTraffic(double resident_bytes, const Machine& machine)>;
+// What so much memory for experts makes of it, where the others come from `source`: a replay of a
+// recorded trace or of a stated skew (plan/expert_replay.h).
+using ExpertModel = std::function<ExpertTraffic(double resident_bytes, const DiskRates& source)>;
 
 // A number with how it came about, for --explain.
 struct Formula {

@@ -106,10 +106,11 @@ TEST(Planner, experts_come_from_disk_where_the_rest_fits) {
   small.disk = {.read = 1e9, .latency_s = 1e-4};
   double asked = 0;
   PlanOptions options;
-  options.expert_model = [&](double bytes, const Machine&) {
+  options.expert_model = [&](double bytes, const DiskRates& source) {
+    EXPECT_EQ(source.read, 1e9);
     asked = bytes;
     return ExpertTraffic{
-        .resident_bytes = bytes, .hit_rate = 0.5, .bytes_per_token = 1e9, .p50_s = 1, .p99_s = 2};
+        .resident_bytes = bytes, .hit_rate = 0.5, .mean_s = 1, .p50_s = 1, .p99_s = 2};
   };
   const Plan plan = plan_of(small, "Q4_K", small_load(), options);
   EXPECT_EQ(plan.verdict, Verdict::kExpertsOnDisk);
@@ -122,6 +123,28 @@ TEST(Planner, experts_come_from_disk_where_the_rest_fits) {
 
   small.disk = {};
   EXPECT_EQ(plan_of(small, "Q4_K", small_load(), options).verdict, Verdict::kNo);
+}
+
+TEST(Planner, experts_of_gpus_come_over_the_link_of_a_host_that_holds_them) {
+  const MemoryNeed need = plan_of(machine_of(1e12)).memory;
+  Machine gpu = machine_of(need.total() - 0.5 * need.experts);
+  gpu.kind = DeviceKind::kGpu;
+  gpu.host_memory_bytes = need.experts;
+  gpu.host_link = 5e10;
+  gpu.disk = {.read = 1e9};
+  double rate = 0;
+  PlanOptions options;
+  options.expert_model = [&](double, const DiskRates& source) {
+    rate = source.read;
+    return ExpertTraffic{.mean_s = 1};
+  };
+  const Plan plan = plan_of(gpu, "Q4_K", small_load(), options);
+  EXPECT_EQ(plan.verdict, Verdict::kExpertsOffload);
+  EXPECT_EQ(rate, 5e10);
+  EXPECT_EQ(plan.decode_limit, Limit::kLink);
+  gpu.host_memory_bytes = need.experts - 1;
+  EXPECT_EQ(plan_of(gpu, "Q4_K", small_load(), options).verdict, Verdict::kExpertsOnDisk);
+  EXPECT_EQ(rate, 1e9);
 }
 
 TEST(Planner, cached_tokens_are_not_computed) {

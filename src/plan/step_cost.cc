@@ -60,7 +60,7 @@ class WorkCounter {
       : table_(table), c_(table.config), layout_(layout), shape_(shape) {}
 
   StepWork count() {
-    work_.one_row = shape_.rows() == 1;
+    work_.rows = n();
     for (const TableWeight& weight : table_.weights) count_weight(weight);
     for (int64_t layer = 0; layer < c_.n_layers; ++layer) {
       count_hyper_connections();
@@ -110,7 +110,6 @@ class WorkCounter {
 
   // Experts by how many tokens choose them: a binomial distribution.
   void count_expert_weight(const TableWeight& weight) {
-    const double before = work_.weight_bytes;
     if (shape_.rows() == 1) {
       add_product(weight, 1, static_cast<double>(c_.n_active_experts));
     } else {
@@ -118,7 +117,6 @@ class WorkCounter {
         add_product(weight, static_cast<double>(n_tokens), n_experts);
       }
     }
-    work_.expert_bytes += work_.weight_bytes - before;
   }
 
   // Expected number of experts with so many tokens.

@@ -54,13 +54,12 @@ struct OperationWork {
 };
 
 struct StepWork {
-  bool one_row = true;  // a single token
+  double rows = 1;  // tokens
   std::vector<ProductWork> products;
   std::map<std::string, OperationWork> operations;
   double weight_bytes = 0;  // read once each
   double state_bytes = 0;   // entries that are read
   double product_ops = 0;   // a product and its sum count as two
-  double expert_bytes = 0;  // of weight_bytes, routed experts
   double calls = 0;         // of operations, one after the other; all experts of a part are one
 };
 

@@ -103,8 +103,8 @@ TEST(StepCost, work_grows_with_tokens_and_only_reading_does_not) {
   const ModelConfig config = preset_config("flash");
   const StepWork one = work_of(config, {});
   const StepWork many = work_of(config, {.n_tokens = 512, .n_logits = 1});
-  EXPECT_TRUE(one.one_row);
-  EXPECT_FALSE(many.one_row);
+  EXPECT_EQ(one.rows, 1);
+  EXPECT_EQ(many.rows, 512);
   EXPECT_GT(many.product_ops, 450 * one.product_ops);
   EXPECT_LT(many.weight_bytes, 40 * one.weight_bytes);
   for (const auto& [name, operation] : one.operations) {

@@ -24,9 +24,9 @@ double operation_seconds(const OperationRate& rate, const OperationWork& work, b
 }
 
 // Formats from few to many bits: a format that was not measured is as fast as the next one.
-constexpr std::array<std::string_view, 19> kBySize = {
-    "IQ2_XXS", "Q2_K", "Q3_K", "FP4", "MXFP4", "INT4", "Q4_0", "Q4_1", "Q4_K", "Q5_0",
-    "Q5_1",    "Q5_K", "Q6_K", "FP8", "Q8_0",  "BF16", "F16",  "F32",  ""};
+constexpr std::array<std::string_view, 18> kBySize = {
+    "IQ2_XXS", "Q2_K", "Q3_K", "FP4",  "MXFP4", "INT4", "Q4_0", "Q4_1", "Q4_K",
+    "Q5_0",    "Q5_1", "Q5_K", "Q6_K", "FP8",   "Q8_0", "BF16", "F16",  "F32"};
 
 // The measured speeds of a format, ascending in tokens; empty if there are none.
 std::vector<ProductRate> rates_of(const Probe& probe, std::string_view format) {
@@ -96,7 +96,7 @@ StepTime probed_time(const StepWork& work, const Machine& machine) {
                   fmt::format("has no '{}'; measure the machine again", name));
     }
     (is_attention(name) ? time.attention_s : time.other_s) +=
-        operation_seconds(rate->second, operation, work.one_row);
+        operation_seconds(rate->second, operation, work.rows == 1);
   }
   return time;
 }
@@ -227,8 +227,7 @@ double product_seconds(const Probe& probe, const ProductWork& product, double re
          product.weights * interpolate(times, product.n_tokens);
 }
 
-StepTime step_time(const StepWork& work, const Machine& machine, const ModelConfig& config,
-                   double rows, double share) {
+StepTime step_time(const StepWork& work, const Machine& machine, const ModelConfig& config) {
   StepTime time;
   if (machine.probe) {
     time = probed_time(work, machine);
@@ -238,13 +237,10 @@ StepTime step_time(const StepWork& work, const Machine& machine, const ModelConf
   } else {
     time = limited_time(work, machine);
   }
-  time.link_s = link_seconds(machine, config, rows);
+  time.link_s = link_seconds(machine, config, work.rows);
   if (time.link_s > time.seconds.expected) time.limit = Limit::kLink;
   for (double* seconds : {&time.seconds.low, &time.seconds.expected, &time.seconds.high}) {
-    *seconds = share * (*seconds + time.link_s);
-  }
-  for (double* part : {&time.weights_s, &time.attention_s, &time.other_s, &time.link_s}) {
-    *part *= share;
+    *seconds += time.link_s;
   }
   return time;
 }

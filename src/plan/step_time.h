@@ -41,10 +41,8 @@ struct StepTime {
   double link_s = 0;       // between devices
 };
 
-// On one machine, whose devices share the work of every layer. `share` of the layers: of a machine
-// of several that each hold some.
-StepTime step_time(const StepWork& work, const Machine& machine, const ModelConfig& config,
-                   double rows, double share = 1);
+// On one machine, whose devices share the work of every layer.
+StepTime step_time(const StepWork& work, const Machine& machine, const ModelConfig& config);
 
 // Seconds of products with weights of a format, as the probe has it: between measured numbers of
 // tokens by a straight line, beyond the last at its time per token. Where memory gives `read` bytes

@@ -58,11 +58,11 @@ TEST(StepTime, adds_products_and_operations_of_the_probe) {
   machine.probe->operations["attend"] = {.call_s = 1e-3, .one_row = 1e6, .many_rows = 2e6};
   machine.probe->operations["rope"] = {.call_s = 0, .one_row = 1e6, .many_rows = 4e6};
   StepWork work;
-  work.one_row = false;
+  work.rows = 16;
   work.products = {{"Q8_0", 16, 0, 1e9, 1.0625e9}};
   work.operations["attend"] = {.calls = 2, .work = 1e6};
   work.operations["rope"] = {.calls = 1, .work = 1e6};
-  const StepTime many = step_time(work, machine, preset_config("tiny"), 16);
+  const StepTime many = step_time(work, machine, preset_config("tiny"));
   EXPECT_NEAR(many.weights_s, 17e-3, 1e-9);
   EXPECT_NEAR(many.attention_s, 2e-3 + 0.5, 1e-9);
   EXPECT_NEAR(many.other_s, 0.25, 1e-9);
@@ -70,10 +70,10 @@ TEST(StepTime, adds_products_and_operations_of_the_probe) {
   EXPECT_LT(many.seconds.low, many.seconds.expected);
   EXPECT_GT(many.seconds.high, many.seconds.expected);
   EXPECT_EQ(many.limit, Limit::kArithmetic);
-  work.one_row = true;
-  EXPECT_NEAR(step_time(work, machine, preset_config("tiny"), 1).attention_s, 2e-3 + 1, 1e-9);
+  work.rows = 1;
+  EXPECT_NEAR(step_time(work, machine, preset_config("tiny")).attention_s, 2e-3 + 1, 1e-9);
   machine.probe->operations.erase("rope");
-  EXPECT_THROW(step_time(work, machine, preset_config("tiny"), 1), Error);
+  EXPECT_THROW(step_time(work, machine, preset_config("tiny")), Error);
 }
 
 }  // namespace

@@ -103,12 +103,6 @@ QuantizePlan plan_of(const ModelConfig& config, const std::vector<WeightShape>& 
 
 std::string_view TableWeight::format() const { return weight_type_name(dtype); }
 
-int64_t WeightTable::bytes() const {
-  int64_t sum = 0;
-  for (const TableWeight& weight : weights) sum += weight.bytes;
-  return sum;
-}
-
 int64_t WeightTable::expert_bytes() const {
   int64_t sum = 0;
   for (const TableWeight& weight : weights) {

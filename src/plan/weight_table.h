@@ -37,7 +37,6 @@ struct WeightTable {
   int64_t file_bytes = 0;  // of everything on disk
   bool stacked = false;    // the experts of a layer are one tensor: GGUF
 
-  int64_t bytes() const;
   // Of all routed experts of the main model.
   int64_t expert_bytes() const;
   std::vector<StoredGroup> groups() const;
