@@ -121,17 +121,13 @@ PlanOptions options_of(const PlanArgs& args) {
 }
 
 // Of what was recorded, if anything was.
-OtherLoads::ExpertModelFor expert_models(const PlanArgs& args) {
-  if (args.trace.empty()) return expert_model_of_skew;
-  const auto trace = std::make_shared<const RoutingTrace>(read_routing_trace(args.trace));
-  return [trace](const WeightTable& table, const Workload&) {
-    return expert_model_of_trace(table, *trace);
-  };
+ExpertModelFor expert_models(const PlanArgs& args) {
+  return args.trace.empty() ? expert_models_of_skew()
+                            : expert_models_of_trace(read_routing_trace(args.trace));
 }
 
 PlanTable plan_all(const PlanArgs& args, const Asked& model, const Machine& machine,
-                   const std::vector<WeightTable>& tables,
-                   const OtherLoads::ExpertModelFor& model_for) {
+                   const std::vector<WeightTable>& tables, const ExpertModelFor& model_for) {
   PlanTable result{.model = title_of(model), .machine = machine.title};
   result.workload = workload_for(args, model.config);
   PlanOptions options = options_of(args);
@@ -226,7 +222,7 @@ void run(const PlanArgs& args) {
   }
   std::vector<std::string> models = args.models;
   if (models.empty()) models = {"flash", "745b", "pro"};
-  const OtherLoads::ExpertModelFor model_for = expert_models(args);
+  const ExpertModelFor model_for = expert_models(args);
   auto all = nlohmann::ordered_json::array();
   bool first = true;
   std::vector<PlanSheet> sheets;

@@ -95,7 +95,7 @@ void CostArgs::add_to(CLI::App& command) {
 CostTable cost_table(const CostArgs& args, Machine machine, const std::vector<Plan>& plans,
                      const std::string& today) {
   MachinePrice& price = machine.price;
-  const bool own_price = args.price_per_hour || args.purchase;
+  const bool own_price = (args.buy ? args.purchase : args.price_per_hour).has_value();
   price.per_hour = args.price_per_hour.value_or(price.per_hour);
   price.purchase = args.purchase.value_or(price.purchase);
   price.watts = args.watts.value_or(price.watts);
@@ -138,6 +138,9 @@ void print_costs(const CostTable& table) {
     fmt::print("{:<34}{:>9}{:>9}{:>9}{:>12}  {}\n", tariff.title, money(tariff.input),
                money(tariff.cached_input), money(tariff.output), tariff.date,
                break_even(*best, tariff));
+  }
+  for (const Tariff& tariff : table.tariffs) {
+    if (!tariff.note.empty()) fmt::print("{}: {}\n", tariff.title, tariff.note);
   }
   for (const std::string& warning : table.warnings) fmt::print("warning: {}\n", warning);
 }

@@ -10,7 +10,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <filesystem>
 
 #include <fmt/core.h>
@@ -64,29 +63,15 @@ class Run {
 double predicted_memory(const Model& model, const Workload& load) {
   const ModelConfig& config = model.config();
   ModelOptions used = model.options();
-  used.max_batch_tokens = std::min(load.chunk, std::max(load.prompt_tokens, load.users));
+  used.max_batch_tokens = std::max(load.users, std::min(load.chunk, load.prompt_tokens));
   return static_cast<double>(forecast_memory(config, stored_groups(model.checkpoint(), config),
                                              used, load.prompt_tokens + load.reply_tokens,
                                              load.users)
                                  .total());
 }
 
-double prompt_seconds(const WeightTable& table, const StateLayout& layout, const Machine& machine,
-                      int64_t n_tokens, int64_t chunk) {
-  double seconds = 0;
-  for (int64_t begin = 0; begin < n_tokens; begin += chunk) {
-    const int64_t n = std::min(chunk, n_tokens - begin);
-    const StepShape shape{
-        .n_tokens = n, .context = begin, .n_logits = begin + n == n_tokens ? 1 : 0};
-    seconds += step_time(step_work(table, layout, shape), machine, table.config).seconds.expected;
-  }
-  return seconds;
-}
-
 // The machine with its rates as they are now.
-Machine measured_now(Machine machine) {
-  ThreadPool pool(machine.probe->n_threads);
-  RoofMeter meter(pool, parse_isa(machine.probe->isa));
+Machine measured_now(Machine machine, RoofMeter& meter) {
   std::vector<double> reads;
   for (int i = 0; i < 5; ++i) reads.push_back(meter.measure().read);
   machine.rates.read = median(std::move(reads)).value;
@@ -116,9 +101,9 @@ PlanRecord verify_plan(const std::string& path, const Workload& load, const Mach
 
   // Speeds are of weights in memory, all of them.
   for (const MappedFile& file : model->checkpoint().files()) file.populate();
-  const Machine machine = measured_now(probed);
+  RoofMeter meter(model.pool(), parse_isa(probed.probe->isa));
+  const Machine machine = measured_now(probed, meter);
   const StateLayout& layout = model->state_layout();
-  RoofMeter meter(model.pool(), parse_isa(machine.probe->isa));
   ModelBench bench(*model, meter);
   const int64_t context = load.prompt_tokens + load.reply_tokens / 2;
   const StepShape step{.n_sequences = load.users, .context = context, .n_logits = load.users};
@@ -127,7 +112,8 @@ PlanRecord verify_plan(const std::string& path, const Workload& load, const Mach
   const auto users = static_cast<double>(load.users);
   const ModelRow decode = bench.decode(context, load.users);
   record.comparisons.push_back({"decode", users / decode_s, decode.tokens_per_second()});
-  const double prefill_s = prompt_seconds(table, layout, machine, load.prompt_tokens, args.chunk);
+  const double prefill_s =
+      prompt_seconds(table, layout, machine, 0, load.prompt_tokens, args.chunk);
   const ModelRow prefill = bench.prefill(load.prompt_tokens);
   record.comparisons.push_back({"prefill", static_cast<double>(load.prompt_tokens) / prefill_s,
                                 prefill.tokens_per_second()});
@@ -142,19 +128,10 @@ void print_record(const PlanRecord& record) {
   fmt::print("{}, {}\n\n{:<12}{:>14}{:>14}{:>9}\n", record.model, record.run, "", "predicted",
              "measured", "error");
   for (const Comparison& c : record.comparisons) {
-    const bool bytes = c.what == "memory" || c.what == "file" || c.what == "read roof";
-    const double unit = bytes ? 1e-9 : c.what == "int8 roof" ? 1e-9 : 1;
-    const char* name = c.what == "memory" || c.what == "file" ? "GB"
-                       : c.what == "read roof"                ? "GB/s"
-                       : c.what == "int8 roof"                ? "Gop/s"
-                                                              : "tokens/s";
-    fmt::print("{:<12}{:>14.4g}{:>14.4g}{:>+8.1f}%  {}\n", c.what, c.predicted * unit,
-               c.measured * unit, 100 * c.error(), name);
+    const ComparisonKind kind = kind_of(c.what);
+    fmt::print("{:<12}{:>14.4g}{:>14.4g}{:>+8.1f}%  {}\n", c.what, c.predicted / kind.unit,
+               c.measured / kind.unit, 100 * c.error(), kind.unit_name);
   }
-}
-
-nlohmann::ordered_json to_json(const PlanRecord& record) {
-  return nlohmann::ordered_json::parse(record_line(record));
 }
 
 void print_accuracy(const RecordFile& file) {
@@ -170,7 +147,8 @@ void print_accuracy(const RecordFile& file) {
   bool first = true;
   for (const PlanRecord& record : file.records) {
     for (const Comparison& c : record.comparisons) {
-      if (std::abs(c.error()) <= error_bound(c.what)) continue;
+      const double bound = kind_of(c.what).bound;
+      if (bound == 0 || std::abs(c.error()) <= bound) continue;
       if (first) fmt::print("\nbeyond these bounds:\n");
       first = false;
       fmt::print("  {}  {}, {}: {} {:+.1f} %\n", record.date, record.model, record.run, c.what,
@@ -184,7 +162,9 @@ nlohmann::ordered_json accuracy_json(const RecordFile& file) {
   auto json = nlohmann::ordered_json{{"runs", nlohmann::ordered_json::array()},
                                      {"accuracy", nlohmann::ordered_json::object()},
                                      {"unreadable_lines", file.n_unreadable}};
-  for (const PlanRecord& record : file.records) json["runs"].push_back(to_json(record));
+  for (const PlanRecord& record : file.records) {
+    json["runs"].push_back(nlohmann::ordered_json::parse(record_line(record)));
+  }
   for (const auto& [what, a] : accuracy_of(file.records)) {
     json["accuracy"][what] = {{"runs", a.n},
                               {"median_error", a.median_error},

@@ -16,7 +16,6 @@ namespace dsv4::cli {
 PlanRecord verify_plan(const std::string& model, const Workload& load, const Machine& probed);
 
 void print_record(const PlanRecord& record);
-nlohmann::ordered_json to_json(const PlanRecord& record);
 
 // `dsv4 plan --report`: how predictions have done so far, and each that missed its bound.
 void print_accuracy(const RecordFile& file);

@@ -1,5 +1,5 @@
 // What the planner would have said of a run of `dsv4 serve`, beside what happened: logged at its
-// end and added to the record that `dsv4 plan --report` reads.
+// end.
 #pragma once
 
 #include "base/log.h"
@@ -8,8 +8,9 @@
 
 namespace dsv4::cli {
 
-// Memory, and the time of all steps where this machine has been probed. Says nothing of a run
-// without requests. Never throws: the server has done its work.
+// Memory, and the time of all steps where this machine has been probed with the threads and
+// instructions of the run. Says nothing of a run without requests or with a limit of memory for
+// experts. Never throws: the server has done its work.
 void log_forecast(const ModelArgs& args, const Model& model, const EngineStats& stats,
                   const Log& log);
 

@@ -21,17 +21,19 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// What an earlier run of this version wrote; nothing for anything else.
+// What an earlier run of this version wrote on this machine; nothing for anything else.
 std::optional<Machine> kept_machine(const fs::path& file) {
   std::error_code ignored;
   if (!fs::exists(file, ignored)) return std::nullopt;
   try {
     const std::vector<Machine> machines = load_machines(file.string());
-    const bool fits =
-        machines.size() == 1 && machines[0].probe && machines[0].probe->version == DSV4_VERSION;
+    const bool is_probe = machines.size() == 1 && machines[0].probe;
+    const bool fits = is_probe && machines[0].probe->version == DSV4_VERSION &&
+                      machines[0].probe->isa == isa_name(best_isa()) &&
+                      machines[0].title.starts_with(processor_name());
     if (fits) return machines[0];
   } catch (const Error& error) {
-    fmt::print(stderr, "dsv4: warning: {}; measuring the machine again\n", error.what());
+    fmt::print(stderr, "dsv4: warning: {}\n", error.what());
   }
   return std::nullopt;
 }
@@ -50,16 +52,13 @@ fs::path state_file(const char* name) {
   throw Error(ErrorCode::kNotFound, "HOME", "is not set, so there is no place to keep results in");
 }
 
-Machine probe_this_machine(const fs::path& disk_file) {
+Machine probe_this_machine() {
   const fs::path file = state_file(kMachineFile);
   fs::create_directories(file.parent_path());
   Progress bar("measuring this machine");
   constexpr int64_t kParts = 1000;
   const Machine machine =
-      probe_machine({.disk_file = disk_file,
-                     .disk_folder = disk_file.empty() ? file.parent_path() : fs::path(),
-                     .version = DSV4_VERSION,
-                     .date = today()},
+      probe_machine({.disk_folder = file.parent_path(), .version = DSV4_VERSION, .date = today()},
                     [&](const std::string& what, double done) {
                       bar.update(static_cast<int64_t>(done * kParts), kParts, what);
                     });

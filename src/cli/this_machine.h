@@ -15,9 +15,9 @@ std::filesystem::path state_file(const char* name);
 inline constexpr const char* kMachineFile = "machine.json";
 inline constexpr const char* kRecordFile = "plans.jsonl";
 
-// Measures it, with a progress bar, and writes the file. Half a minute. `disk_file` is a model's
-// file whose disk is measured; empty: the disk of the state file.
-Machine probe_this_machine(const std::filesystem::path& disk_file = {});
+// Measures it, with a progress bar, and writes the file. Half a minute. The disk is that of the
+// file.
+Machine probe_this_machine();
 
 // As it was measured by this version of the program; its memory as it is now. Nothing where that
 // has not been done.

@@ -4,7 +4,9 @@
 #include "plan/expert_replay.h"
 
 #include <algorithm>
+#include <map>
 #include <memory>
+#include <tuple>
 #include <utility>
 
 #include <fmt/core.h>
@@ -25,6 +27,7 @@ RoutingShape shape_of(const WeightTable& table) {
   return shape;
 }
 
+// The passes from `first_pass` on count.
 ExpertModel model_of(RoutingTrace trace, int64_t first_pass) {
   const auto shared = std::make_shared<const RoutingTrace>(std::move(trace));
   return [shared, first_pass](double resident_bytes, const DiskRates& source) {
@@ -42,35 +45,51 @@ ExpertModel model_of(RoutingTrace trace, int64_t first_pass) {
   };
 }
 
+constexpr int64_t kFilling = 256;  // passes; the policy forgets a use in 64
+constexpr int64_t kCounted = 256;
+constexpr int64_t kMostTokens = 64;  // of a pass: more choose the same experts
+
+// What the choices of a skew depend on.
+using Drawn = std::tuple<int64_t, int64_t, int64_t, int64_t, double>;
+
 }  // namespace
 
-ExpertModel expert_model_of_skew(const WeightTable& table, const Workload& workload) {
-  constexpr int64_t kFilling = 256;  // passes; the policy forgets a use in 64
-  constexpr int64_t kCounted = 256;
-  constexpr int64_t kMostTokens = 64;  // of a pass: more choose the same experts
-  RoutingTrace trace =
-      synthetic_trace(shape_of(table), {.zipf = workload.expert_skew,
-                                        .n_passes = kFilling + kCounted,
-                                        .tokens_per_pass = std::min(workload.users, kMostTokens),
-                                        .seed = 1});
-  return model_of(std::move(trace), kFilling);
+ExpertModelFor expert_models_of_skew() {
+  const auto traces = std::make_shared<std::map<Drawn, RoutingTrace>>();
+  return [traces](const WeightTable& table, const Workload& workload) {
+    const RoutingShape shape = shape_of(table);
+    const int64_t n_tokens = std::min(workload.users, kMostTokens);
+    const auto [drawn, is_new] = traces->try_emplace(
+        Drawn(shape.n_layers, shape.n_experts, shape.n_active, n_tokens, workload.expert_skew));
+    if (is_new) {
+      drawn->second = synthetic_trace(shape, {.zipf = workload.expert_skew,
+                                              .n_passes = kFilling + kCounted,
+                                              .tokens_per_pass = n_tokens,
+                                              .seed = 1});
+    }
+    RoutingTrace trace = drawn->second;
+    trace.shape.expert_bytes = shape.expert_bytes;
+    return model_of(std::move(trace), kFilling);
+  };
 }
 
-ExpertModel expert_model_of_trace(const WeightTable& table, RoutingTrace trace) {
-  const RoutingShape shape = shape_of(table);
-  const RoutingShape& recorded = trace.shape;
-  if (recorded.n_layers != shape.n_layers || recorded.n_experts != shape.n_experts ||
-      recorded.n_active != shape.n_active) {
-    throw Error(ErrorCode::kInvalidInput, "--trace",
-                fmt::format("is of a model with {} layers and {} of {} experts, this one has {} "
-                            "layers and {} of {}",
-                            recorded.n_layers, recorded.n_active, recorded.n_experts,
-                            shape.n_layers, shape.n_active, shape.n_experts));
-  }
-  if (trace.passes.empty()) throw Error(ErrorCode::kInvalidInput, "--trace", "has no passes");
-  trace.shape.expert_bytes = shape.expert_bytes;
-  const int64_t first = std::ssize(trace.passes) / 4;
-  return model_of(std::move(trace), first);
+ExpertModelFor expert_models_of_trace(RoutingTrace recorded) {
+  return [recorded = std::move(recorded)](const WeightTable& table, const Workload&) {
+    const RoutingShape shape = shape_of(table);
+    RoutingTrace trace = recorded;
+    if (trace.shape.n_layers != shape.n_layers || trace.shape.n_experts != shape.n_experts ||
+        trace.shape.n_active != shape.n_active) {
+      throw Error(ErrorCode::kInvalidInput, "--trace",
+                  fmt::format("is of a model with {} layers and {} of {} experts, this one has {} "
+                              "layers and {} of {}",
+                              trace.shape.n_layers, trace.shape.n_active, trace.shape.n_experts,
+                              shape.n_layers, shape.n_active, shape.n_experts));
+    }
+    if (trace.passes.empty()) throw Error(ErrorCode::kInvalidInput, "--trace", "has no passes");
+    trace.shape.expert_bytes = shape.expert_bytes;
+    const int64_t first = std::ssize(trace.passes) / 4;
+    return model_of(std::move(trace), first);
+  };
 }
 
 }  // namespace dsv4

@@ -7,11 +7,11 @@
 namespace dsv4 {
 
 // Choices of independent tokens with Zipf's law, as many in a pass as there are users; what counts
-// is how things go once the cache has filled.
-ExpertModel expert_model_of_skew(const WeightTable& table, const Workload& workload);
+// is how things go once the cache has filled. They are drawn once for loads and formats alike.
+ExpertModelFor expert_models_of_skew();
 
-// A recorded trace, with the expert sizes of the table; its first quarter fills the cache. Throws
-// Error(kInvalidInput) for one of another geometry or without passes.
-ExpertModel expert_model_of_trace(const WeightTable& table, RoutingTrace trace);
+// A recorded trace, with the expert sizes of the table; its first quarter fills the cache. Making a
+// model throws Error(kInvalidInput) for a trace of another geometry or without passes.
+ExpertModelFor expert_models_of_trace(RoutingTrace trace);
 
 }  // namespace dsv4

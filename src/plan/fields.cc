@@ -64,19 +64,19 @@ void Fields::refuse(std::string_view key, const std::string& message) const {
   throw Error(ErrorCode::kInvalidInput, fmt::format("{}: {}", where_, path_of(key)), message);
 }
 
-const Json* Fields::child(const char* key) {
+const Json* Fields::child(const std::string& key) {
   asked_.insert(key);
   const auto it = json_->find(key);
   return it == json_->end() ? nullptr : &*it;
 }
 
-const Json& Fields::required(const char* key) {
+const Json& Fields::required(const std::string& key) {
   const Json* value = child(key);
   if (value == nullptr) refuse(key, "is missing");
   return *value;
 }
 
-double Fields::number(const char* key, double unit, NumberRange range) {
+double Fields::number(const std::string& key, double unit, NumberRange range) {
   const Json* value = &required(key);
   if (value->is_object()) {
     Fields pair(*value, where_, path_of(key), *table_, nullptr);
@@ -96,11 +96,11 @@ double Fields::number(const char* key, double unit, NumberRange range) {
   return x * unit;
 }
 
-double Fields::number_or_zero(const char* key, double unit, NumberRange range) {
+double Fields::number_or_zero(const std::string& key, double unit, NumberRange range) {
   return child(key) == nullptr ? 0 : number(key, unit, range);
 }
 
-int64_t Fields::count_or(const char* key, int64_t fallback, int64_t most) {
+int64_t Fields::count_or(const std::string& key, int64_t fallback, int64_t most) {
   if (child(key) == nullptr) return fallback;
   const double x = number(key, 1, NumberRange::kPositive);
   if (x != std::floor(x) || x > static_cast<double>(most)) {
@@ -109,7 +109,7 @@ int64_t Fields::count_or(const char* key, int64_t fallback, int64_t most) {
   return static_cast<int64_t>(x);
 }
 
-std::string Fields::text(const char* key) {
+std::string Fields::text(const std::string& key) {
   const Json& value = required(key);
   if (!value.is_string()) refuse(key, fmt::format("expected a text, found {}", shown(value)));
   const auto& text = value.get_ref<const std::string&>();
@@ -121,11 +121,11 @@ std::string Fields::text(const char* key) {
   return text;
 }
 
-std::string Fields::text_or(const char* key, std::string fallback) {
+std::string Fields::text_or(const std::string& key, std::string fallback) {
   return child(key) == nullptr ? std::move(fallback) : text(key);
 }
 
-std::string Fields::name(const char* key) {
+std::string Fields::name(const std::string& key) {
   std::string name = text(key);
   if (!is_name(name)) {
     refuse(key, fmt::format("expected at most {} letters, digits, dots, dashes and underscores, "
@@ -135,7 +135,7 @@ std::string Fields::name(const char* key) {
   return name;
 }
 
-std::string Fields::date_or_empty(const char* key) {
+std::string Fields::date_or_empty(const std::string& key) {
   if (child(key) == nullptr) return {};
   std::string date = text(key);
   if (!day_number(date)) {
@@ -144,7 +144,7 @@ std::string Fields::date_or_empty(const char* key) {
   return date;
 }
 
-std::string Fields::currency_or(const char* key, std::string fallback) {
+std::string Fields::currency_or(const std::string& key, std::string fallback) {
   std::string currency = text_or(key, std::move(fallback));
   if (currency.size() != 3 ||
       !std::ranges::all_of(currency, [](char c) { return c >= 'A' && c <= 'Z'; })) {
@@ -153,7 +153,7 @@ std::string Fields::currency_or(const char* key, std::string fallback) {
   return currency;
 }
 
-std::optional<Source> Fields::source(const char* key) {
+std::optional<Source> Fields::source(const std::string& key) {
   const Json* value = child(key);
   if (value == nullptr) return std::nullopt;
   if (value->is_object()) {
@@ -181,7 +181,7 @@ SourceTable parse_sources(const Json& json, const std::string& where) {
   Fields ids(json, where, "sources", none, nullptr);
   SourceTable table;
   for (const auto& [id, value] : json.items()) {
-    table[id] = ids.source(id.c_str()).value();
+    table[id] = ids.source(id).value();
     if (!value.is_object()) ids.refuse(id, "expected an object with a title");
   }
   return table;

@@ -32,27 +32,27 @@ class Fields {
          std::map<std::string, Source>* found, std::string found_prefix = {});
 
   // A number, or {"value": number, "source": id or text}, times `unit`.
-  double number(const char* key, double unit, NumberRange range);
+  double number(const std::string& key, double unit, NumberRange range);
   // 0 where the key is missing.
-  double number_or_zero(const char* key, double unit, NumberRange range);
+  double number_or_zero(const std::string& key, double unit, NumberRange range);
   // A whole number from 1 to `most`; `fallback` where the key is missing.
-  int64_t count_or(const char* key, int64_t fallback, int64_t most);
+  int64_t count_or(const std::string& key, int64_t fallback, int64_t most);
   // Text without control characters, at most 1000 bytes, not empty.
-  std::string text(const char* key);
-  std::string text_or(const char* key, std::string fallback);
+  std::string text(const std::string& key);
+  std::string text_or(const std::string& key, std::string fallback);
   // A name for the command line: letters, digits and "._-", at most 64.
-  std::string name(const char* key);
+  std::string name(const std::string& key);
   // YYYY-MM-DD.
-  std::string date_or_empty(const char* key);
+  std::string date_or_empty(const std::string& key);
   // Three capital letters.
-  std::string currency_or(const char* key, std::string fallback);
+  std::string currency_or(const std::string& key, std::string fallback);
   // An id of the table, or the text of a source (which has a space in it).
-  std::optional<Source> source(const char* key);
+  std::optional<Source> source(const std::string& key);
 
   // A value of its own form; null where it is missing.
-  const nlohmann::json* child(const char* key);
+  const nlohmann::json* child(const std::string& key);
   // The same that must be there.
-  const nlohmann::json& required(const char* key);
+  const nlohmann::json& required(const std::string& key);
   std::string path_of(std::string_view key) const;
 
   // The object has no other key than those asked for.

@@ -43,8 +43,9 @@ int64_t trained_state_bytes(const ModelConfig& config, int64_t n_tokens);
 // Bytes that one more token adds to a long sequence, as this program stores it.
 double state_bytes_per_token(const StateLayout& layout);
 
-// Memory at the end of a run of `n_sequences` of `n_tokens` tokens each. Weights are parts of files and count where they
-// were read: not the embedding, whose rows are copied; of the experts those that some token chose.
+// Memory at the end of a run of `n_sequences` of `n_tokens` tokens each. Weights are parts of files
+// and count where they were read: not the embedding, whose rows are copied; of the experts those
+// that some token chose.
 struct MemoryForecast {
   int64_t weights = 0;
   int64_t state = 0;

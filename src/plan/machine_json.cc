@@ -7,6 +7,9 @@
 #include <array>
 #include <utility>
 
+#include <map>
+#include <string>
+
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
@@ -143,8 +146,18 @@ Probe read_probe(const Json& json, const std::string& where, const std::string& 
   }
   probe.product_call_s = fields.number("product_call_us", kMicro, kNotNegative);
   const Json& products = read_list(fields, "products");
+  std::map<std::string, int64_t> last_tokens;  // by format
   for (size_t i = 0; i < products.size(); ++i) {
-    probe.products.push_back(read_product(products[i], where, item_path(fields, "products", i)));
+    const std::string item = item_path(fields, "products", i);
+    ProductRate rate = read_product(products[i], where, item);
+    int64_t& last = last_tokens[rate.format];
+    if (rate.n_tokens <= last) {
+      throw Error(ErrorCode::kInvalidInput, fmt::format("{}: {}.tokens", where, item),
+                  fmt::format("{} after {}: expected more with each entry of {}", rate.n_tokens,
+                              last, rate.format));
+    }
+    last = rate.n_tokens;
+    probe.products.push_back(std::move(rate));
   }
   const Json& operations = fields.required("operations");
   Fields names(operations, where, fields.path_of("operations"), none, nullptr);

@@ -46,8 +46,6 @@ class OtherLoads {
   // planned for more of them.
   static constexpr int64_t kMostUsers = 2;
 
-  using ExpertModelFor = std::function<ExpertModel(const WeightTable&, const Workload&)>;
-
   // `tables` and `machine` are looked at later too. `model_for` is asked only where a format does
   // not fit into memory.
   OtherLoads(const std::vector<WeightTable>& tables, const Machine& machine, PlanOptions options,

@@ -92,9 +92,10 @@ class Sheet {
   std::string answer() const {
     const Plan* best = nullptr;
     for (const Plan& plan : table_.plans) {
-      const bool better = best == nullptr || (plan.verdict == Verdict::kResident &&
-                                              best->verdict != Verdict::kResident);
-      if (runs(plan) && better) best = &plan;
+      const auto rank = [](const Plan& p) {
+        return std::pair(p.verdict == Verdict::kResident, p.file_bytes);
+      };
+      if (runs(plan) && (best == nullptr || rank(plan) > rank(*best))) best = &plan;
     }
     if (best == nullptr) {
       return table_.plans.size() == 1 ? "It does not run." : "It runs in none of these formats.";

@@ -68,6 +68,7 @@ struct ExpertTraffic {
 // What so much memory for experts makes of it, where the others come from `source`: a replay of a
 // recorded trace or of a stated skew (plan/expert_replay.h).
 using ExpertModel = std::function<ExpertTraffic(double resident_bytes, const DiskRates& source)>;
+using ExpertModelFor = std::function<ExpertModel(const WeightTable&, const Workload&)>;
 
 // A number with how it came about, for --explain.
 struct Formula {

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <fstream>
+#include <utility>
 
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
@@ -107,14 +108,24 @@ RecordFile load_records(const fs::path& file) {
   return result;
 }
 
-double error_bound(std::string_view what) {
-  return what == "memory" ? 0.03 : what == "file" ? 0 : 0.15;
+ComparisonKind kind_of(std::string_view what) {
+  constexpr double kGiga = 1e9;
+  constexpr std::pair<std::string_view, ComparisonKind> kKinds[] = {
+      {"memory", {kGiga, "GB", 0.03}},    {"decode", {1, "tokens/s", 0.15}},
+      {"prefill", {1, "tokens/s", 0.15}}, {"steps", {1, "s", 0.15}},
+      {"read roof", {kGiga, "GB/s", 0}},  {"int8 roof", {kGiga, "Gop/s", 0}}};
+  for (const auto& [name, kind] : kKinds) {
+    if (name == what) return kind;
+  }
+  return {};
 }
 
 std::map<std::string, Accuracy> accuracy_of(const std::vector<PlanRecord>& records) {
   std::map<std::string, std::vector<double>> errors;
   for (const PlanRecord& record : records) {
-    for (const Comparison& c : record.comparisons) errors[c.what].push_back(c.error());
+    for (const Comparison& c : record.comparisons) {
+      if (kind_of(c.what).bound > 0) errors[c.what].push_back(c.error());
+    }
   }
   std::map<std::string, Accuracy> result;
   for (auto& [what, list] : errors) {
@@ -126,7 +137,7 @@ std::map<std::string, Accuracy> accuracy_of(const std::vector<PlanRecord>& recor
     accuracy.median_error =
         list.size() % 2 == 1 ? size(list[half]) : (size(list[half - 1]) + size(list[half])) / 2;
     accuracy.worst_error = list.back();
-    accuracy.bound = error_bound(what);
+    accuracy.bound = kind_of(what).bound;
     accuracy.n_within =
         std::ranges::count_if(list, [&](double e) { return size(e) <= accuracy.bound; });
   }

@@ -1,18 +1,26 @@
 // What was predicted and what then happened: one JSON line for each run, in a file that
-// `dsv4 plan --verify` and `dsv4 serve` add to and `dsv4 plan --report` reads.
+// `dsv4 plan --verify` adds to and `dsv4 plan --report` reads.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
 #include <map>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace dsv4 {
 
-// One number: "memory" and "file" in bytes, "decode" and "prefill" in tokens per second.
+// How a number is read and how good predictions of it are meant to be.
+struct ComparisonKind {
+  double unit = 1;  // that people read it in
+  const char* unit_name = "";
+  double bound = 0;  // of errors; 0: not a prediction
+};
+// "memory" in bytes, "decode" and "prefill" in tokens per second, "steps" in seconds; and what
+// speeds were predicted from, "read roof" and "int8 roof" per second.
+ComparisonKind kind_of(std::string_view what);
+
 struct Comparison {
   std::string what;
   double predicted = 0;
@@ -51,11 +59,9 @@ struct Accuracy {
   int64_t n = 0;
   double median_error = 0;  // of the absolute errors
   double worst_error = 0;   // the one furthest from zero, with its sign
-  double bound = 0;         // that predictions are meant to keep: 3 % of memory, 15 % of speeds
+  double bound = 0;         // of its kind
   int64_t n_within = 0;     // of that bound
 };
-// 0 for a file, whose size is exact.
-double error_bound(std::string_view what);
 std::map<std::string, Accuracy> accuracy_of(const std::vector<PlanRecord>& records);
 
 }  // namespace dsv4

@@ -66,9 +66,12 @@ TEST_F(RecordTest, refuses_numbers_that_cannot_be_compared) {
 }
 
 TEST(Accuracy, counts_what_keeps_its_bound) {
-  const std::vector<PlanRecord> records = {record_of(1.1, 1), record_of(0.8, 1), record_of(1.05, 1),
+  const std::vector<PlanRecord> records = {record_of(1.1, 1),
+                                           record_of(0.8, 1),
+                                           record_of(1.05, 1),
                                            record_of(1.02, 1, "memory"),
-                                           record_of(1.04, 1, "memory")};
+                                           record_of(1.04, 1, "memory"),
+                                           record_of(2, 1, "read roof")};
   const auto accuracy = accuracy_of(records);
   EXPECT_EQ(accuracy.at("decode").n, 3);
   EXPECT_EQ(accuracy.at("decode").n_within, 2);
@@ -76,6 +79,7 @@ TEST(Accuracy, counts_what_keeps_its_bound) {
   EXPECT_NEAR(accuracy.at("decode").worst_error, -0.2, 1e-12);
   EXPECT_EQ(accuracy.at("memory").n_within, 1);
   EXPECT_NEAR(accuracy.at("memory").median_error, 0.03, 1e-12);
+  EXPECT_EQ(accuracy.size(), 2u) << "a roof is no prediction";
 }
 
 }  // namespace

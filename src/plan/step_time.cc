@@ -245,4 +245,16 @@ StepTime step_time(const StepWork& work, const Machine& machine, const ModelConf
   return time;
 }
 
+double prompt_seconds(const WeightTable& table, const StateLayout& layout, const Machine& machine,
+                      int64_t before, int64_t n_tokens, int64_t chunk) {
+  double seconds = 0;
+  for (int64_t begin = 0; begin < n_tokens; begin += chunk) {
+    const int64_t n = std::min(chunk, n_tokens - begin);
+    const StepShape shape{
+        .n_tokens = n, .context = before + begin, .n_logits = begin + n == n_tokens ? 1 : 0};
+    seconds += step_time(step_work(table, layout, shape), machine, table.config).seconds.expected;
+  }
+  return seconds;
+}
+
 }  // namespace dsv4

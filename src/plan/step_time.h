@@ -44,6 +44,10 @@ struct StepTime {
 // On one machine, whose devices share the work of every layer.
 StepTime step_time(const StepWork& work, const Machine& machine, const ModelConfig& config);
 
+// Expected seconds of a prompt that is computed in pieces of `chunk` tokens behind `before` others.
+double prompt_seconds(const WeightTable& table, const StateLayout& layout, const Machine& machine,
+                      int64_t before, int64_t n_tokens, int64_t chunk);
+
 // Seconds of products with weights of a format, as the probe has it: between measured numbers of
 // tokens by a straight line, beyond the last at its time per token. Where memory gives `read` bytes
 // per second now, products that wait for it change with it, those that compute do not. A format

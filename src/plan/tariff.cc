@@ -11,7 +11,6 @@
 #include <set>
 
 #include <fmt/core.h>
-#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
 namespace dsv4 {
@@ -72,17 +71,6 @@ const std::vector<Tariff>& known_tariffs() {
   static const std::vector<Tariff> tariffs =
       parse_tariffs(embedded_data("/tariffs.json"), "data/tariffs.json");
   return tariffs;
-}
-
-const Tariff& find_tariff(const std::vector<Tariff>& tariffs, std::string_view name) {
-  const auto tariff = std::ranges::find(tariffs, name, &Tariff::name);
-  if (tariff == tariffs.end()) {
-    std::vector<std::string> names;
-    for (const Tariff& known : tariffs) names.push_back(known.name);
-    throw Error(ErrorCode::kNotFound, std::string(name),
-                fmt::format("no such tariff; there are {}", fmt::join(names, ", ")));
-  }
-  return *tariff;
 }
 
 std::optional<std::string> tariff_warning(const Tariff& tariff, std::string_view today) {

@@ -13,7 +13,7 @@ namespace dsv4 {
 
 // Prices of a million tokens. Thinking is output.
 struct Tariff {
-  std::string name;   // for --tariff
+  std::string name;   // in JSON
   std::string title;  // for people
   double input = 0;
   double cached_input = 0;  // as input, where the file has none
@@ -32,9 +32,6 @@ std::vector<Tariff> load_tariffs(const std::string& path);
 
 // The tariffs that are part of the program (data/tariffs.json), in the order of the file.
 const std::vector<Tariff>& known_tariffs();
-// One of a list by name. Throws Error(kNotFound) listing the names.
-const Tariff& find_tariff(const std::vector<Tariff>& tariffs, std::string_view name);
-
 // That the prices are old (plan/date.h).
 std::optional<std::string> tariff_warning(const Tariff& tariff, std::string_view today);
 

@@ -69,14 +69,6 @@ DType dtype_of(const QuantMatrix& matrix) {
   }
 }
 
-int64_t scales_of(const QuantMatrix& m) {
-  if (m.scales == nullptr) return 0;
-  const int64_t block_rows = (m.rows + m.block_rows - 1) / m.block_rows;
-  const int64_t scales = block_rows * m.scale_cols;
-  const int64_t zeros = m.zeros == nullptr ? 0 : scales / 2;  // four bits each
-  return scales * scale_bytes(m.scale_format) + zeros;
-}
-
 WeightTable planned(const ModelConfig& config, const std::vector<WeightShape>& shapes,
                     const QuantizePlan& plan, const std::string& mix, int64_t file_bytes) {
   TableBuilder builder(config, mix);
@@ -137,7 +129,7 @@ WeightTable weight_table(const SourceModel& source) {
     }
     const QuantMatrix& m = tensor.matrix;
     builder.add(tensor.spec, tensor.layer, dtype_of(m), false,
-                m.rows * m.row_bytes() + scales_of(m));
+                m.rows * m.row_bytes() + m.scales_bytes() + m.zeros_bytes());
   }
   int64_t file_bytes = 0;
   for (const MappedFile& file : source.checkpoint().files()) file_bytes += std::ssize(file.bytes());

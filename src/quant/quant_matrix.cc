@@ -83,6 +83,16 @@ int64_t QuantMatrix::row_bytes() const {
   }
 }
 
+int64_t QuantMatrix::scales_bytes() const { return n_scales() * scale_bytes(scale_format); }
+
+int64_t QuantMatrix::zeros_bytes() const { return zeros == nullptr ? 0 : n_scales() / 2; }
+
+int64_t QuantMatrix::n_scales() const {
+  const auto blocks = [](int64_t n, int64_t block) { return (n + block - 1) / block; };
+  return scale_cols *
+         (format == WeightFormat::kAwqInt4 ? blocks(cols, block_cols) : blocks(rows, block_rows));
+}
+
 QuantMatrix QuantMatrix::slice_rows(int64_t begin, int64_t count) const {
   CHECK(begin >= 0 && count >= 0 && begin + count <= rows, begin, count, rows);
   QuantMatrix slice = *this;

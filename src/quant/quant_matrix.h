@@ -67,6 +67,9 @@ struct QuantMatrix {
   bool is_quantized() const { return format == WeightFormat::kFP8 || format == WeightFormat::kFP4; }
 
   int64_t row_bytes() const;
+  // Of the scales and zero points that lie apart from the weights. Of a whole tensor, not a view.
+  int64_t scales_bytes() const;
+  int64_t zeros_bytes() const;
 
   // Whether a row's scales lie among its bytes.
   bool has_blocks() const { return block_type(format).has_value(); }
@@ -84,6 +87,7 @@ struct QuantMatrix {
   int zero_point(int64_t row, int64_t col) const;
 
  private:
+  int64_t n_scales() const;
   void decode_blocks(int64_t row, int64_t begin, int64_t count, float* out) const;
   int code_of_int4(int64_t row, int64_t col) const;
 };
