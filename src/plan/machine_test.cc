@@ -154,6 +154,12 @@ TEST(ParseMachine, names_the_key_that_is_missing_or_unknown) {
   probe["products"][0].erase("tokens");
   EXPECT_EQ(error_with("probe", probe), "m.json: probe.products[0].tokens: is missing");
   probe = small_probe();
+  probe["products"].push_back(probe["products"][0]);
+  EXPECT_EQ(error_with("probe", probe),
+            "m.json: probe.products[1].tokens: 4 after 4: expected more with each entry of FP4");
+  probe["products"][1]["format"] = "FP8";
+  EXPECT_EQ(error_with("probe", probe), "accepted");
+  probe = small_probe();
   probe["operations"]["attend"]["rows"] = 1;
   EXPECT_EQ(error_with("probe", probe), "m.json: probe.operations.attend.rows: is not a known key");
 }
@@ -301,6 +307,18 @@ TEST(PriceAgeWarning, comes_after_180_days) {
             "prices of x are from 2026-01-01, 181 days old: check them");
   EXPECT_EQ(price_age_warning("x", "", "2026-07-01"), "prices of x have no date: check them");
   EXPECT_THROW(price_age_warning("x", "2026-01-01", "soon"), Error);
+}
+
+TEST(ParseMachines, tells_ids_of_sources_apart_behind_a_zero_byte_too) {
+  const std::string text = R"({"sources": {"a": {"title": "one"}, "a\u0000": {"title": "two"}},
+                               "machines": []})";
+  try {
+    parse_machines(text, "list.json");
+  } catch (const Error&) {
+    // It may be refused, as any input may.
+  }
+  EXPECT_THROW(parse_machines(R"({"sources": {"a\u0000": 1}, "machines": []})", "list.json"),
+               Error);
 }
 
 }  // namespace

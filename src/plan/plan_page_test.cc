@@ -241,6 +241,15 @@ TEST(PlanPage, links_to_nothing_but_sources) {
   EXPECT_FALSE(has(page, "url("));
 }
 
+TEST(PlanPage, begins_with_the_largest_format_that_fits_in_whatever_order) {
+  for (const std::vector<const char*>& formats :
+       {std::vector<const char*>{"Q2_K", "Q4_K_M", "F16"}, {"F16", "Q4_K_M", "Q2_K"}}) {
+    const PlanSheet sheet = sheet_of(machine_of(400e9), {formats.begin(), formats.end()});
+    EXPECT_TRUE(
+        has(plan_page({sheet}, "2026-11-28"), "The largest format that memory holds: Q4_K_M,"));
+  }
+}
+
 TEST(PlanPage, of_a_model_that_does_not_run_says_so) {
   const PlanSheet sheet = sheet_of(machine_of(1e9), {"Q4_K_M", "Q2_K"});
   const std::string page = plan_page({sheet}, "2026-11-28");
