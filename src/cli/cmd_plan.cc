@@ -223,6 +223,8 @@ void run(const PlanArgs& args) {
   std::vector<std::string> models = args.models;
   if (models.empty()) models = {"flash", "745b", "pro"};
   const ExpertModelFor model_for = expert_models(args);
+  const std::vector<Tariff> tariffs =
+      args.cost.tariffs.empty() ? known_tariffs() : load_tariffs(args.cost.tariffs);
   auto all = nlohmann::ordered_json::array();
   bool first = true;
   std::vector<PlanSheet> sheets;
@@ -231,7 +233,7 @@ void run(const PlanArgs& args) {
     const std::vector<WeightTable> tables = tables_of(model, args.formats);
     for (const Machine& machine : machines) {
       const PlanTable table = plan_all(args, model, machine, tables, model_for);
-      const CostTable costs = cost_table(args.cost, machine, table.plans, today());
+      const CostTable costs = cost_table(args.cost, machine, table.plans, tariffs, today());
       if (!args.html.empty()) {
         OtherLoads plan_for(tables, machine, options_of(args), model_for);
         sheets.push_back(plan_sheet(table, machine, costs, model.config.max_position_embeddings,

@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
+#include <utility>
 
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
@@ -93,7 +94,7 @@ void CostArgs::add_to(CLI::App& command) {
 }
 
 CostTable cost_table(const CostArgs& args, Machine machine, const std::vector<Plan>& plans,
-                     const std::string& today) {
+                     std::vector<Tariff> tariffs, const std::string& today) {
   MachinePrice& price = machine.price;
   const bool own_price = (args.buy ? args.purchase : args.price_per_hour).has_value();
   price.per_hour = args.price_per_hour.value_or(price.per_hour);
@@ -102,7 +103,7 @@ CostTable cost_table(const CostArgs& args, Machine machine, const std::vector<Pl
   price.lifetime_years = args.years.value_or(price.lifetime_years);
   CostTable table{.currency = price.currency};
   for (const Plan& plan : plans) table.rows.push_back(row_of(args, price, plan));
-  table.tariffs = args.tariffs.empty() ? known_tariffs() : load_tariffs(args.tariffs);
+  table.tariffs = std::move(tariffs);
   const bool is_priced =
       std::ranges::any_of(table.rows, [](const CostRow& row) { return row.cost.has_value(); });
   if (is_priced && !own_price) {
@@ -119,7 +120,14 @@ CostTable cost_table(const CostArgs& args, Machine machine, const std::vector<Pl
 void print_costs(const CostTable& table) {
   const bool is_priced =
       std::ranges::any_of(table.rows, [](const CostRow& row) { return row.cost.has_value(); });
-  if (!is_priced) return;
+  if (!is_priced) {
+    const bool runs = std::ranges::any_of(
+        table.rows, [](const CostRow& row) { return row.input.speeds.decode > 0; });
+    if (runs) {
+      fmt::print("No price is known: --price-per-hour, or --buy with --purchase, gives one.\n");
+    }
+    return;
+  }
   const UsageProfile& usage = table.rows.front().input.usage;
   fmt::print("\ncost in {}, {} ({:.0f} requests a day)\n", table.currency,
              table.rows.front().input.ownership == Ownership::kRented ? "rented" : "bought",

@@ -48,7 +48,7 @@ struct CostTable {
 
 // `machine` with the prices of the options. `today`: YYYY-MM-DD.
 CostTable cost_table(const CostArgs& args, Machine machine, const std::vector<Plan>& plans,
-                     const std::string& today);
+                     std::vector<Tariff> tariffs, const std::string& today);
 void print_costs(const CostTable& table);
 nlohmann::ordered_json to_json(const CostTable& table);
 

@@ -31,33 +31,7 @@ Json memory_json(const MemoryNeed& m) {
           {"scratch", m.scratch},     {"runtime", m.runtime}, {"total", m.total()}};
 }
 
-}  // namespace
-
-void print_table(const PlanTable& table) {
-  fmt::print("{}\non {}: {} GB usable\n", table.model, table.machine,
-             gb_text(table.plans.empty() ? 0 : table.plans.front().available_bytes));
-  fmt::print("{}\n\n", load_text(table.workload));
-  fmt::print("{:<10}{:>9}{:>9}  {:<22}{:>13}{:>13}{:>10}{:>10}  {}\n", "format", "file GB",
-             "memory", "verdict", "tokens/s", "prompt t/s", "first", "p99 next", "limit");
-  for (const Plan& plan : table.plans) print_row(plan);
-  fmt::print("\n");
-  for (const std::string& note : table_notes(table)) fmt::print("{}\n", note);
-}
-
-void print_formulas(const PlanTable& table) {
-  for (const Plan& plan : table.plans) {
-    fmt::print("\n{} on {}: {}{}{}\n", plan.format, table.machine, verdict_name(plan.verdict),
-               plan.reason.empty() ? "" : ", ", plan.reason);
-    if (plan.n_machines > 1) {
-      fmt::print("  first layer of each machine: {}\n", fmt::join(plan.first_layers, ", "));
-    }
-    for (const Formula& f : plan.formulas) {
-      fmt::print("  {} = {}\n    = {}\n    = {}\n", f.what, f.formula, f.inputs, f.result);
-    }
-  }
-}
-
-nlohmann::ordered_json to_json(const Plan& plan) {
+Json plan_json(const Plan& plan) {
   Json json = {{"machine", plan.machine},
                {"format", plan.format},
                {"verdict", verdict_name(plan.verdict)},
@@ -92,6 +66,32 @@ nlohmann::ordered_json to_json(const Plan& plan) {
   return json;
 }
 
+}  // namespace
+
+void print_table(const PlanTable& table) {
+  fmt::print("{}\non {}: {} GB usable\n", table.model, table.machine,
+             gb_text(table.plans.empty() ? 0 : table.plans.front().available_bytes));
+  fmt::print("{}\n\n", load_text(table.workload));
+  fmt::print("{:<10}{:>9}{:>9}  {:<22}{:>13}{:>13}{:>10}{:>10}  {}\n", "format", "file GB",
+             "memory", "verdict", "tokens/s", "prompt t/s", "first", "p99 next", "limit");
+  for (const Plan& plan : table.plans) print_row(plan);
+  fmt::print("\n");
+  for (const std::string& note : table_notes(table)) fmt::print("{}\n", note);
+}
+
+void print_formulas(const PlanTable& table) {
+  for (const Plan& plan : table.plans) {
+    fmt::print("\n{} on {}: {}{}{}\n", plan.format, table.machine, verdict_name(plan.verdict),
+               plan.reason.empty() ? "" : ", ", plan.reason);
+    if (plan.n_machines > 1) {
+      fmt::print("  first layer of each machine: {}\n", fmt::join(plan.first_layers, ", "));
+    }
+    for (const Formula& f : plan.formulas) {
+      fmt::print("  {} = {}\n    = {}\n    = {}\n", f.what, f.formula, f.inputs, f.result);
+    }
+  }
+}
+
 nlohmann::ordered_json to_json(const PlanTable& table) {
   const Workload& w = table.workload;
   Json json = {{"model", table.model},
@@ -105,7 +105,7 @@ nlohmann::ordered_json to_json(const PlanTable& table) {
                  {"chunk", w.chunk},
                  {"expert_skew", w.expert_skew}}},
                {"plans", Json::array()}};
-  for (const Plan& plan : table.plans) json["plans"].push_back(to_json(plan));
+  for (const Plan& plan : table.plans) json["plans"].push_back(plan_json(plan));
   return json;
 }
 

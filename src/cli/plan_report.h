@@ -10,6 +10,5 @@ namespace dsv4::cli {
 void print_table(const PlanTable& table);
 void print_formulas(const PlanTable& table);
 nlohmann::ordered_json to_json(const PlanTable& table);
-nlohmann::ordered_json to_json(const Plan& plan);
 
 }  // namespace dsv4::cli

@@ -117,7 +117,6 @@ Cost machine_cost(const CostInput& input) {
   cost.request_s = request_seconds(input);
   cost.max_requests_day = max_requests(input);
   cost.busy_share = input.usage.requests_per_day / cost.max_requests_day;
-  cost.can_serve = cost.busy_share <= 1;
   if (cost.busy_share > kMaxValue) {
     refuse("usage.requests_per_day", input.usage.requests_per_day, "fewer requests");
   }
@@ -130,8 +129,7 @@ Cost machine_cost(const CostInput& input) {
   if (cost.load > 0) {
     cost.per_million = token_costs(input, cost.per_hour / (kHourSeconds * cost.load));
   }
-  cost.full_load_per_hour = cost_per_hour(input, 1);
-  cost.full_load_per_million = token_costs(input, cost.full_load_per_hour / kHourSeconds);
+  cost.full_load_per_million = token_costs(input, cost_per_hour(input, 1) / kHourSeconds);
   return cost;
 }
 

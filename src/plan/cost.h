@@ -57,9 +57,9 @@ struct TokenCosts {
 struct Cost {
   double request_s = 0;         // machine time of a request: sum over kinds of tokens / speed
   double max_requests_day = 0;  // of one machine: (24 - idle_hours) * 3600 / request_s
-  double busy_share = 0;        // requests_per_day / max_requests_day; above 1: too much for one
-  bool can_serve = false;       // busy_share <= 1
-  int64_t n_machines = 1;       // max(1, ceil(busy_share)), which share the load evenly
+  // requests_per_day / max_requests_day; above 1: too much for one
+  double busy_share = 0;
+  int64_t n_machines = 1;  // max(1, ceil(busy_share)), which share the load evenly
 
   // Of one machine whose load is u of the whole day, u = requests_per_day * request_s / 86400 /
   // n_machines:
@@ -74,7 +74,6 @@ struct Cost {
   // requests. The parts add up: requests_per_day * (tokens of each kind * cost) = per_day.
   std::optional<TokenCosts> per_million;
   // The same with u = 1.
-  double full_load_per_hour = 0;
   TokenCosts full_load_per_million;
 };
 

@@ -35,13 +35,6 @@ bool is_name(std::string_view text) {
 
 }  // namespace
 
-std::string Source::text() const {
-  std::string all = title;
-  if (!url.empty()) all += ", " + url;
-  if (!date.empty()) all += " (" + date + ")";
-  return all;
-}
-
 Fields::Fields(const Json& json, std::string where, std::string path, const SourceTable& table,
                std::map<std::string, Source>* found, std::string found_prefix)
     : json_(&json),

@@ -10,8 +10,6 @@ struct Source {
   std::string url;   // empty: not on a page
   std::string date;  // when it was looked at, YYYY-MM-DD; empty: not known
 
-  // "title, url (date)", as far as known.
-  std::string text() const;
   bool operator==(const Source&) const = default;
 };
 
