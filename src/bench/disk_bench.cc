@@ -30,10 +30,6 @@ using Clock = std::chrono::steady_clock;
 
 constexpr int64_t kAlignment = 4096;  // of direct reads: enough for all devices
 
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
 Error io_error(const std::string& where, const char* action, int number) {
   return {number == ENOENT ? ErrorCode::kNotFound : ErrorCode::kIo, where,
           fmt::format("cannot {}: {}", action, std::strerror(number))};
