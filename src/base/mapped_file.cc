@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "base/error.h"
+#include "base/output_file.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -18,16 +19,10 @@
 namespace dsv4 {
 namespace {
 
-Error not_read(const std::filesystem::path& path, const char* action) {
-  const int number = errno;
-  return Error(number == ENOENT ? ErrorCode::kNotFound : ErrorCode::kIo, path.string(),
-               fmt::format("cannot {}: {}", action, std::strerror(number)));
-}
-
 // Opens a regular file without waiting (a pipe would block until it has a writer).
 int open_file(const std::filesystem::path& path, struct stat& status) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd < 0) throw not_read(path, "open");
+  if (fd < 0) throw absent_or_io_error(path, "open");
   if (::fstat(fd, &status) != 0 || !S_ISREG(status.st_mode)) {
     ::close(fd);
     throw Error(ErrorCode::kIo, path.string(), "is not a regular file");
@@ -91,7 +86,7 @@ MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
   }
   void* data = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd, 0);
   if (data == MAP_FAILED) {
-    const Error error = not_read(path, "map");
+    const Error error = absent_or_io_error(path, "map");
     ::close(fd);
     throw error;
   }
@@ -200,7 +195,7 @@ void FileReader::read(uint64_t offset, std::span<std::byte> out) const {
   while (!out.empty()) {
     const ssize_t n = ::pread(fd_, out.data(), out.size(), static_cast<off_t>(offset));
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) throw not_read(path_, "read");
+    if (n < 0) throw absent_or_io_error(path_, "read");
     if (n == 0) {
       throw Error(ErrorCode::kIo, path_.string(), fmt::format("ends before byte {}", offset));
     }

@@ -1,6 +1,8 @@
 // Routing traces: which experts each token of each forward pass chose (docs/formats.md).
 #pragma once
 
+#include "base/error.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -77,7 +79,7 @@ class RoutingTraceWriter {
   std::filesystem::path path_;
   RoutingShape shape_;
   std::FILE* file_ = nullptr;  // null once it is finished or has failed
-  std::optional<std::string> problem_;
+  std::optional<Error> problem_;
   std::vector<std::byte> block_;  // room for its header, then passes, the last one unfinished
   size_t whole_bytes_ = 0;        // of block_, without the unfinished pass
   int64_t pass_tokens_ = 0;       // of the unfinished pass
