@@ -58,7 +58,6 @@ class ExpertPolicy {
   // Experts that could not be loaded after all: they are not resident.
   void drop(int64_t layer, std::span<const int32_t> experts);
 
-  bool is_resident(int64_t layer, int64_t expert) const { return resident_[index(layer, expert)]; }
   int64_t budget_bytes() const { return budget_bytes_; }
   const ExpertCacheStats& stats() const { return stats_; }
 

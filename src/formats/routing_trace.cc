@@ -259,7 +259,6 @@ void RoutingTraceWriter::add_layer(std::span<const int32_t> ids) {
   if (++pass_layers_ < shape_.n_layers) return;
   whole_bytes_ = block_.size();
   ++block_passes_;
-  ++n_passes_;
   if (whole_bytes_ >= kBlockBytes) write_block();
 }
 

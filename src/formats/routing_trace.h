@@ -70,8 +70,6 @@ class RoutingTraceWriter {
   // the start.
   void finish();
 
-  int64_t n_passes() const { return n_passes_; }
-
  private:
   void write_block();
   void write(std::span<const std::byte> bytes);
@@ -85,7 +83,6 @@ class RoutingTraceWriter {
   int64_t pass_tokens_ = 0;       // of the unfinished pass
   int64_t pass_layers_ = 0;       // of it that are there
   int64_t block_passes_ = 0;
-  int64_t n_passes_ = 0;
 };
 
 }  // namespace dsv4
