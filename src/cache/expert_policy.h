@@ -32,6 +32,12 @@ struct ExpertCacheStats {
   int64_t resident_bytes = 0;  // now
   int64_t peak_bytes = 0;      // the most that were resident at once
 
+  // Of all that were asked for; 0 where none were.
+  double hit_rate() const {
+    const int64_t n = n_hits + n_misses;
+    return n > 0 ? static_cast<double>(n_hits) / static_cast<double>(n) : 0;
+  }
+
   bool operator==(const ExpertCacheStats&) const = default;
 };
 

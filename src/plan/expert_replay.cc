@@ -107,11 +107,6 @@ class Drawer {
 
 }  // namespace
 
-double ExpertReplay::hit_rate() const {
-  const int64_t n = stats.n_hits + stats.n_misses;
-  return n > 0 ? static_cast<double>(stats.n_hits) / static_cast<double>(n) : 0;
-}
-
 double ExpertReplay::bytes_per_token() const {
   return n_tokens > 0 ? static_cast<double>(stats.loaded_bytes) / static_cast<double>(n_tokens) : 0;
 }

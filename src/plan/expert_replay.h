@@ -24,7 +24,7 @@ struct ExpertReplay {
   int64_t n_tokens = 0;
   std::vector<ReplayedPass> passes;
 
-  double hit_rate() const;         // 0 without accesses
+  double hit_rate() const { return stats.hit_rate(); }
   double bytes_per_token() const;  // read from disk; 0 without tokens
 };
 
