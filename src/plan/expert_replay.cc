@@ -54,12 +54,13 @@ class Drawer {
     for (int64_t r = 1; r <= shape.n_experts; ++r) {
       weights_.push_back(std::pow(static_cast<double>(r), -skew.zipf));
     }
+    sum_ = std::accumulate(weights_.begin(), weights_.end(), 0.0);
     for (int64_t layer = 0; layer < shape.n_layers; ++layer) shuffle(layer);
   }
 
   void draw(int64_t layer, std::vector<uint16_t>& ids) {
     std::fill(is_taken_.begin(), is_taken_.end(), false);
-    double left = std::accumulate(weights_.begin(), weights_.end(), 0.0);
+    double left = sum_;
     for (int64_t i = 0; i < shape_.n_active; ++i) {
       const size_t rank = pick(random_uniform(seed_, kDraws, n_draws_++) * left);
       is_taken_[rank] = true;
@@ -101,6 +102,7 @@ class Drawer {
   uint64_t seed_;
   uint64_t n_draws_ = 0;
   std::vector<double> weights_;           // by rank
+  double sum_ = 0;                        // of weights_
   std::vector<uint16_t> expert_of_rank_;  // by layer, then rank
   std::vector<bool> is_taken_;            // by rank
 };
