@@ -123,7 +123,9 @@ ExpertReplay replay_experts(const RoutingTrace& trace, int64_t budget_bytes) {
     ReplayedPass result{.n_tokens = pass.n_tokens};
     for (int64_t layer = 0; layer < shape.n_layers; ++layer) {
       assign_distinct(trace.chosen(pass, layer), experts);
-      const int64_t n_missing = std::ssize(policy.access(layer, experts).missing);
+      const ExpertPolicy::Decision decision = policy.access(layer, experts);
+      const int64_t n_missing = std::ssize(decision.missing);
+      result.n_evicted += std::ssize(decision.evicted);
       result.n_misses += n_missing;
       result.n_hits += std::ssize(experts) - n_missing;
       result.n_waits += n_missing > 0 ? 1 : 0;
@@ -146,6 +148,7 @@ ExpertReplay since_pass(const ExpertReplay& replay, int64_t first) {
     rest.n_tokens += pass.n_tokens;
     rest.stats.n_hits += pass.n_hits;
     rest.stats.n_misses += pass.n_misses;
+    rest.stats.n_evicted += pass.n_evicted;
     rest.stats.loaded_bytes += pass.loaded_bytes;
   }
   return rest;

@@ -15,6 +15,7 @@ struct ReplayedPass {
   int64_t n_tokens = 0;
   int64_t n_hits = 0;
   int64_t n_misses = 0;
+  int64_t n_evicted = 0;
   int64_t n_waits = 0;  // layers that had to read: the misses of a layer are read at once
   int64_t loaded_bytes = 0;
 };
