@@ -132,7 +132,7 @@ class BlockFile {
       if (n < 0 && errno == EINTR) continue;
       if (n < 0) throw io_error(plan_.folder, "write a file");
       done += n;
-      if (done % kPiece != 0 || done % (16 * kPiece) != 0) continue;
+      if (done % (16 * kPiece) != 0) continue;
       if (::fdatasync(fd_) != 0) throw io_error(plan_.folder, "write a file");
       if (seconds_since(start) > plan_.write_seconds) break;
     }
