@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "base/error.h"
+#include "base/output_file.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -18,16 +19,10 @@
 namespace dsv4 {
 namespace {
 
-Error not_read(const std::filesystem::path& path, const char* action) {
-  const int number = errno;
-  return Error(number == ENOENT ? ErrorCode::kNotFound : ErrorCode::kIo, path.string(),
-               fmt::format("cannot {}: {}", action, std::strerror(number)));
-}
-
 // Opens a regular file without waiting (a pipe would block until it has a writer).
 int open_file(const std::filesystem::path& path, struct stat& status) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd < 0) throw not_read(path, "open");
+  if (fd < 0) throw absent_or_io_error(path, "open");
   if (::fstat(fd, &status) != 0 || !S_ISREG(status.st_mode)) {
     ::close(fd);
     throw Error(ErrorCode::kIo, path.string(), "is not a regular file");
@@ -51,20 +46,32 @@ int populate_read(std::byte* begin, uint64_t size) {
   return 0;
 }
 
+struct ReadUntil {
+  uint64_t n_bytes = 0;
+  int error = 0;  // of what comes after them; 0 where all are read
+};
+
 // The same for systems that cannot say it: a read that fails is an error, a look is a signal.
-int read_and_touch(int fd, const std::byte* begin, uint64_t offset, uint64_t size) {
+ReadUntil read_and_touch(int fd, const std::byte* begin, uint64_t offset, uint64_t size) {
   std::byte buffer[1 << 16];
   for (uint64_t done = 0; done < size;) {
     const uint64_t n_asked = std::min<uint64_t>(size - done, sizeof(buffer));
     const ssize_t n = ::pread(fd, buffer, n_asked, static_cast<off_t>(offset + done));
     if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return n < 0 ? errno : EFAULT;
+    if (n <= 0) return {done, n < 0 ? errno : EFAULT};
     done += static_cast<uint64_t>(n);
   }
   for (uint64_t i = 0; i < size; i += page_bytes()) {
     static_cast<void>(*static_cast<const volatile std::byte*>(begin + i));
   }
-  return 0;
+  return {size, 0};
+}
+
+Error page_not_read(const std::filesystem::path& path, uint64_t offset, int error) {
+  return {ErrorCode::kIo, path.string(),
+          fmt::format("cannot read the page at byte {}: {}", offset,
+                      error == EFAULT ? "the disk failed, or the file was cut since it was opened"
+                                      : std::strerror(error))};
 }
 
 }  // namespace
@@ -79,7 +86,7 @@ MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
   }
   void* data = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd, 0);
   if (data == MAP_FAILED) {
-    const Error error = not_read(path, "map");
+    const Error error = absent_or_io_error(path, "map");
     ::close(fd);
     throw error;
   }
@@ -106,27 +113,39 @@ void MappedFile::populate() const {
   for (size_t i = 0; i < bytes_.size(); i += kPage) static_cast<void>(bytes[i]);
 }
 
-void MappedFile::load(uint64_t offset, uint64_t size) const {
+std::span<const std::byte> MappedFile::pages_around(uint64_t offset, uint64_t size) const {
   CHECK(offset <= bytes_.size() && size <= bytes_.size() - offset, offset, size);
-  if (size == 0) return;
+  if (size == 0) return {};
   const uint64_t page = page_bytes();
   const uint64_t begin = offset / page * page;
   const uint64_t end = std::min<uint64_t>((offset + size + page - 1) / page * page, bytes_.size());
-  auto* data = const_cast<std::byte*>(bytes_.data());
-  for (uint64_t i = begin; i < end;
+  return bytes_.subspan(begin, end - begin);
+}
+
+void MappedFile::load(uint64_t offset, uint64_t size) const {
+  const std::span<const std::byte> pages = pages_around(offset, size);
+  if (pages.empty()) return;
+  auto* data = const_cast<std::byte*>(pages.data());
+  for (uint64_t i = 0; i < pages.size();
        i += kAdvisedBytes) {  // all are under way before one is awaited
-    ::madvise(data + i, std::min(kAdvisedBytes, end - i), MADV_WILLNEED);
+    ::madvise(data + i, std::min(kAdvisedBytes, pages.size() - i), MADV_WILLNEED);
   }
-  int error = populate_read(data + begin, end - begin);
-  if (error == EINVAL) error = read_and_touch(fd_, data + begin, begin, end - begin);
+  const int error = populate_read(data, pages.size());
+  if (error == EINVAL) return load_by_reading(offset, size);
   if (error == 0) return;
-  uint64_t bad = begin;  // the first page that cannot be read
-  while (bad + page < end && populate_read(data + bad, page) == 0) bad += page;
-  throw Error(ErrorCode::kIo, path_.string(),
-              fmt::format("cannot read the page at byte {}: {}", bad,
-                          error == EFAULT ? "the disk failed, or the file was cut since it was "
-                                            "opened"
-                                          : std::strerror(error)));
+  const uint64_t page = page_bytes();
+  uint64_t bad = 0;  // the first page that cannot be read
+  while (bad + page < pages.size() && populate_read(data + bad, page) == 0) bad += page;
+  throw page_not_read(path_, static_cast<uint64_t>(data - bytes_.data()) + bad, error);
+}
+
+void MappedFile::load_by_reading(uint64_t offset, uint64_t size) const {
+  const std::span<const std::byte> pages = pages_around(offset, size);
+  if (pages.empty()) return;
+  const auto begin = static_cast<uint64_t>(pages.data() - bytes_.data());
+  const ReadUntil read = read_and_touch(fd_, pages.data(), begin, pages.size());
+  if (read.error == 0) return;
+  throw page_not_read(path_, (begin + read.n_bytes) / page_bytes() * page_bytes(), read.error);
 }
 
 void MappedFile::release(uint64_t offset, uint64_t size) const {
@@ -176,7 +195,7 @@ void FileReader::read(uint64_t offset, std::span<std::byte> out) const {
   while (!out.empty()) {
     const ssize_t n = ::pread(fd_, out.data(), out.size(), static_cast<off_t>(offset));
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) throw not_read(path_, "read");
+    if (n < 0) throw absent_or_io_error(path_, "read");
     if (n == 0) {
       throw Error(ErrorCode::kIo, path_.string(), fmt::format("ends before byte {}", offset));
     }

@@ -24,11 +24,16 @@ class MappedFile {
   // The same for a range, of which whoever looks at it later finds all bytes. Throws Error(kIo)
   // naming the byte that cannot be read: to look at one would end the program.
   void load(uint64_t offset, uint64_t size) const;
+  // What load() does where the system (Linux before 5.14) cannot map a range and say what failed.
+  void load_by_reading(uint64_t offset, uint64_t size) const;
   // Gives the memory of the whole pages of a range back; who looks at them reads them again.
   void release(uint64_t offset, uint64_t size) const;
   const std::filesystem::path& path() const { return path_; }
 
  private:
+  // The whole pages of a range, as far as the file goes.
+  std::span<const std::byte> pages_around(uint64_t offset, uint64_t size) const;
+
   std::filesystem::path path_;
   std::span<const std::byte> bytes_;
   int fd_ = -1;  // stays open for release(); -1 for an empty file

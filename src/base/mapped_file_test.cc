@@ -101,7 +101,7 @@ TEST_F(MappedRange, is_no_longer_in_memory_when_given_back) {
   const MappedFile file(path_);
   struct statfs system {};
   ::statfs(path_.c_str(), &system);
-  if (system.f_type != EXT4_SUPER_MAGIC) GTEST_SKIP() << "memory is all that this file has";
+  if (system.f_type == TMPFS_MAGIC) GTEST_SKIP() << "memory is all that this file has";
   file.load(0, kPages * page_);
   file.release(0, kPages * page_);
   std::vector<unsigned char> in_memory(kPages + 1);
@@ -115,18 +115,26 @@ TEST_F(MappedRange, is_no_longer_in_memory_when_given_back) {
 TEST_F(MappedRange, that_cannot_be_read_is_an_error_with_its_byte) {
   const MappedFile file(path_);
   fs::resize_file(path_, 200 * page_);
-  file.load(0, 200 * page_);
-  try {
-    file.load(150 * page_, 100 * page_);
-    FAIL() << "the pages are not there";
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ErrorCode::kIo);
-    EXPECT_NE(
-        std::string(error.what())
-            .find(fmt::format("{}: cannot read the page at byte {}", path_.string(), 200 * page_)),
-        std::string::npos)
-        << error.what();
+  for (const auto load : {&MappedFile::load, &MappedFile::load_by_reading}) {
+    (file.*load)(0, 200 * page_);
+    try {
+      (file.*load)(150 * page_ + 1, 100 * page_);
+      FAIL() << "the pages are not there";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kIo);
+      const std::string expected =
+          fmt::format("{}: cannot read the page at byte {}: the disk", path_.string(), 200 * page_);
+      EXPECT_NE(std::string(error.what()).find(expected), std::string::npos) << error.what();
+    }
   }
+}
+
+TEST_F(MappedRange, is_mapped_by_reading_it_too) {
+  const MappedFile file(path_);
+  file.load_by_reading(900 * page_ + 1, 100 * page_ + 4);
+  const std::vector<bool> mapped = mapped_pages(file);
+  for (size_t i = 900; i <= kPages; ++i) EXPECT_TRUE(mapped[i]) << i;
+  file.load_by_reading(file.bytes().size(), 0);
 }
 
 TEST(FileReader, reads_parts_and_refuses_what_lies_beyond_the_end) {

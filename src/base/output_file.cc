@@ -20,11 +20,18 @@ bool begins_with(std::FILE* file, std::span<const std::byte> start) {
   return n == start.size() && std::ranges::equal(bytes, start);
 }
 
+Error refused(ErrorCode code, const std::filesystem::path& path, const char* action, int number) {
+  return {code, path.string(), fmt::format("cannot {}: {}", action, std::strerror(number))};
+}
+
 }  // namespace
 
-Error io_error(const std::filesystem::path& path, const char* action) {
-  return {ErrorCode::kIo, path.string(),
-          fmt::format("cannot {}: {}", action, std::strerror(errno))};
+Error io_error(const std::filesystem::path& path, const char* action, int number) {
+  return refused(ErrorCode::kIo, path, action, number);
+}
+
+Error absent_or_io_error(const std::filesystem::path& path, const char* action, int number) {
+  return refused(number == ENOENT ? ErrorCode::kNotFound : ErrorCode::kIo, path, action, number);
 }
 
 OutputFile::OutputFile(std::filesystem::path path)

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -13,8 +14,10 @@
 
 namespace dsv4 {
 
-// What the system refused just now, as errno has it: "cannot `action`: ...".
-Error io_error(const std::filesystem::path& path, const char* action);
+// What the system refused, just now unless errno was `number`: Error(kIo) "cannot `action`: ...".
+Error io_error(const std::filesystem::path& path, const char* action, int number = errno);
+// The same, but kNotFound where there is nothing of this name.
+Error absent_or_io_error(const std::filesystem::path& path, const char* action, int number = errno);
 
 // Used by one thread at a time. All functions throw Error(kIo).
 class OutputFile {

@@ -83,14 +83,15 @@ std::vector<int> allowed_cores() {
   return cores;
 }
 
+int count_threads(const ThreadOptions& options) {
+  if (options.n_threads > 0) return options.n_threads;
+  const auto n_cores = static_cast<int>(allowed_cores().size());
+  return std::max(n_cores > 0 ? n_cores : static_cast<int>(std::thread::hardware_concurrency()), 1);
+}
+
 ThreadPool::ThreadPool(const ThreadOptions& options) {
   const std::vector<int> cores = allowed_cores();
-  int n_threads = options.n_threads;
-  if (n_threads <= 0) {
-    n_threads = cores.empty() ? static_cast<int>(std::thread::hardware_concurrency())
-                              : static_cast<int>(cores.size());
-  }
-  n_threads_ = std::max(n_threads, 1);  // workers look at it as soon as they start
+  n_threads_ = count_threads(options);  // workers look at it as soon as they start
   if (options.pin && cores.empty()) {
     throw Error(ErrorCode::kUnsupported, "--pin", "the system does not tell the allowed cores");
   }

@@ -29,6 +29,9 @@ struct ThreadOptions {
   bool pin = false;   // the i-th thread stays on the i-th of the allowed cores
 };
 
+// How many threads a pool with these options has.
+int count_threads(const ThreadOptions& options);
+
 // Owned and used by one thread at a time; its functions are not reentrant.
 class ThreadPool {
  public:

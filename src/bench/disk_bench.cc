@@ -30,15 +30,6 @@ using Clock = std::chrono::steady_clock;
 
 constexpr int64_t kAlignment = 4096;  // of direct reads: enough for all devices
 
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-Error io_error(const std::string& where, const char* action, int number) {
-  return {number == ENOENT ? ErrorCode::kNotFound : ErrorCode::kIo, where,
-          fmt::format("cannot {}: {}", action, std::strerror(number))};
-}
-
 // Memory that direct reads may go to.
 class AlignedBlock {
  public:
@@ -105,7 +96,7 @@ class BlockFile {
   void open() {
     name_ = plan_.file.string();
     fd_ = ::open(plan_.file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd_ < 0) throw io_error(name_, "open", errno);
+    if (fd_ < 0) throw absent_or_io_error(name_, "open");
   }
 
   // A file that has no name any more when this returns, so that nothing is left of it whatever
@@ -113,7 +104,7 @@ class BlockFile {
   void make() {
     name_ = (plan_.folder / "dsv4-disk-XXXXXX").string();
     fd_ = ::mkostemp(name_.data(), O_CLOEXEC);
-    if (fd_ < 0) throw io_error(plan_.folder.string(), "create a file", errno);
+    if (fd_ < 0) throw absent_or_io_error(plan_.folder, "create a file");
     ::unlink(name_.c_str());
     try {
       write();
@@ -139,18 +130,18 @@ class BlockFile {
       const auto at = static_cast<size_t>(done % kPiece);
       const ssize_t n = ::write(fd_, piece.data() + at, piece.size() - at);
       if (n < 0 && errno == EINTR) continue;
-      if (n < 0) throw io_error(plan_.folder.string(), "write a file", errno);
+      if (n < 0) throw io_error(plan_.folder, "write a file");
       done += n;
-      if (done % kPiece != 0 || done % (16 * kPiece) != 0) continue;
-      if (::fdatasync(fd_) != 0) throw io_error(plan_.folder.string(), "write a file", errno);
+      if (done % (16 * kPiece) != 0) continue;
+      if (::fdatasync(fd_) != 0) throw io_error(plan_.folder, "write a file");
       if (seconds_since(start) > plan_.write_seconds) break;
     }
-    if (::fsync(fd_) != 0) throw io_error(plan_.folder.string(), "write a file", errno);
+    if (::fsync(fd_) != 0) throw io_error(plan_.folder, "write a file");
   }
 
   void prepare() {
     struct stat status {};
-    if (::fstat(fd_, &status) != 0) throw io_error(name_, "read the size", errno);
+    if (::fstat(fd_, &status) != 0) throw io_error(name_, "read the size");
     size_ = status.st_size;
     if (!S_ISREG(status.st_mode) || size_ < kAlignment) {
       throw Error(ErrorCode::kOutOfRange, name_,

@@ -27,7 +27,6 @@ std::vector<KernelCase> kernel_cases() {
 
 KernelRow bench_kernel(Ops& ops, RoofMeter& meter, const KernelCase& kernel) {
   const int64_t n = kernel.n_tokens;
-  // In small pages, as those of a mapped file are.
   std::vector<std::byte> memory(kWeightBytes);
   const BenchWeights weights(kernel.format, {}, memory);
   const int64_t n_matrices = n > 8 ? 1 : weights.n_matrices();

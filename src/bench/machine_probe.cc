@@ -152,7 +152,7 @@ class MachineProbe {
   void measure_memory() {
     tell("memory");
     const ThreadOptions threads{.n_threads = options_.n_threads, .pin = options_.pin};
-    probe_.n_threads = ThreadPool(threads).n_threads();
+    probe_.n_threads = count_threads(threads);
     probe_.read_by_threads =
         read_roofs_by_threads(threads, options_.isa, bytes_per_thread(probe_.n_threads));
     machine_.title = fmt::format("{}, {} thread{}, {:.0f} GiB", processor_name(), probe_.n_threads,

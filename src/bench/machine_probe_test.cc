@@ -1,6 +1,7 @@
 #include "bench/machine_probe.h"
 
 #include "bench/kernel_bench.h"
+#include "kernels/cpu/roofs.h"
 
 #include <gtest/gtest.h>
 
@@ -79,6 +80,16 @@ TEST(MachineProbe, measures_a_machine_that_can_be_planned_for) {
   EXPECT_NE(machine.note.find("disk: "), std::string::npos) << machine.note;
   ASSERT_TRUE(machine.probe.has_value());
   expect_complete(*machine.probe);
+}
+
+TEST(MachineProbe, reads_no_more_with_many_threads) {
+  constexpr int64_t kMiB = int64_t{1} << 20;
+  for (const int n_threads : {1, 4, 16}) EXPECT_EQ(roof_bytes_per_thread(n_threads), 256 * kMiB);
+  EXPECT_EQ(roof_bytes_per_thread(128), 32 * kMiB);
+  EXPECT_EQ(roof_bytes_per_thread(128, kMiB), kMiB);
+  const int64_t of_48 = roof_bytes_per_thread(48);
+  EXPECT_LE(48 * of_48, 4096 * kMiB);
+  EXPECT_EQ(of_48 % 4096, 0);
 }
 
 TEST(MachineProbe, can_be_written_and_read_without_a_disk) {

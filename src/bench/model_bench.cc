@@ -14,10 +14,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
 int64_t stored_bytes(const Checkpoint& checkpoint, const std::string& name) {
   int64_t bytes = 0;
   for (const std::string& part : {name, scale_name(name), name + "_scale_inv"}) {

@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "base/rng.h"
+#include "bench/timing.h"
 
 #include <algorithm>
 #include <cmath>
@@ -68,7 +69,7 @@ class Turn {
 
   // How the request ended.
   const TurnResult& finish(const HttpEnd& end) {
-    result_.total_s = seconds_since(start_, Clock::now());
+    result_.total_s = seconds_since(start_);
     result_.finish = reply_.finish();
     if (reply_.usage()) result_.usage = *reply_.usage();
     result_.reusable = std::min(result_.reusable, result_.usage.prompt);
@@ -97,10 +98,6 @@ class Turn {
 
  private:
   static constexpr size_t kMaxErrorBytes = 64 << 10;
-
-  static double seconds_since(Clock::time_point start, Clock::time_point now) {
-    return std::chrono::duration<double>(now - start).count();
-  }
 
   static const char* kind_name(HttpEnd::Kind kind) {
     switch (kind) {

@@ -8,10 +8,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
 Roofs higher(const Roofs& a, const Roofs& b) {
   return {.read = std::max(a.read, b.read),
           .int8 = std::max(a.int8, b.int8),
@@ -20,6 +16,10 @@ Roofs higher(const Roofs& a, const Roofs& b) {
 }
 
 }  // namespace
+
+double seconds_since(Clock::time_point start, Clock::time_point now) {
+  return std::chrono::duration<double>(now - start).count();
+}
 
 Median median(std::vector<double> values) {
   if (values.empty()) return {};

@@ -4,11 +4,15 @@
 
 #include "kernels/cpu/roofs.h"
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <vector>
 
 namespace dsv4 {
+
+double seconds_since(std::chrono::steady_clock::time_point start,
+                     std::chrono::steady_clock::time_point now = std::chrono::steady_clock::now());
 
 // Some steps and the roofs of just before or just after, whichever is the higher.
 struct Slice {

@@ -32,6 +32,12 @@ struct ExpertCacheStats {
   int64_t resident_bytes = 0;  // now
   int64_t peak_bytes = 0;      // the most that were resident at once
 
+  // Of all that were asked for; 0 where none were.
+  double hit_rate() const {
+    const int64_t n = n_hits + n_misses;
+    return n > 0 ? static_cast<double>(n_hits) / static_cast<double>(n) : 0;
+  }
+
   bool operator==(const ExpertCacheStats&) const = default;
 };
 
@@ -58,7 +64,6 @@ class ExpertPolicy {
   // Experts that could not be loaded after all: they are not resident.
   void drop(int64_t layer, std::span<const int32_t> experts);
 
-  bool is_resident(int64_t layer, int64_t expert) const { return resident_[index(layer, expert)]; }
   int64_t budget_bytes() const { return budget_bytes_; }
   const ExpertCacheStats& stats() const { return stats_; }
 

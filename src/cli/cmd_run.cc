@@ -119,12 +119,9 @@ void print_stats(const ReplyStats& stats, const Model& model) {
   fmt::print(stderr, "{}\n", stats.line());
   if (model.experts() == nullptr) return;
   const ExpertCacheStats& experts = model.experts()->stats();
-  const int64_t n_runs = experts.n_hits + experts.n_misses;
-  fmt::print(
-      stderr, "experts: {} of {} in memory ({:.1f} %), {} read, at most {} kept\n", experts.n_hits,
-      n_runs,
-      n_runs > 0 ? 100.0 * static_cast<double>(experts.n_hits) / static_cast<double>(n_runs) : 0.0,
-      human_bytes(experts.loaded_bytes), human_bytes(experts.peak_bytes));
+  fmt::print(stderr, "experts: {} of {} in memory ({:.1f} %), {} read, at most {} kept\n",
+             experts.n_hits, experts.n_hits + experts.n_misses, 100 * experts.hit_rate(),
+             human_bytes(experts.loaded_bytes), human_bytes(experts.peak_bytes));
 }
 
 void run(RunArgs& args) {

@@ -177,7 +177,8 @@ void serve(ServeArgs& args) {
 
   HttpOptions http = args.http;
   http.shape_problem = Service::shape_problem;
-  raise_descriptor_limit(http.limits.max_connections + 64);
+  const int64_t n_files = std::ssize(chat.model().checkpoint().files());  // each stays open
+  raise_descriptor_limit(http.limits.max_connections + n_files + 64);
   HttpServer server(http, [&](HttpRequest request, std::shared_ptr<Responder> responder) {
     service.handle(std::move(request), std::move(responder));
   });

@@ -3,9 +3,9 @@
 #include "base/check.h"
 #include "base/error.h"
 #include "base/mapped_file.h"
+#include "base/output_file.h"
 
 #include <array>
-#include <cerrno>
 #include <cstring>
 #include <utility>
 
@@ -222,12 +222,9 @@ RoutingTraceWriter::RoutingTraceWriter(std::filesystem::path path, const Routing
     throw Error(ErrorCode::kInvalidInput, path_.string(), *problem);
   }
   file_ = std::fopen(path_.c_str(), "wbe");
-  if (file_ == nullptr) {
-    throw Error(ErrorCode::kIo, path_.string(),
-                fmt::format("cannot create: {}", std::strerror(errno)));
-  }
+  if (file_ == nullptr) throw io_error(path_, "create");
   write(encode_header(shape));
-  if (problem_) throw Error(ErrorCode::kIo, path_.string(), *problem_);
+  if (problem_) throw *problem_;
   block_.resize(kBlockHeaderBytes);
   whole_bytes_ = block_.size();
 }
@@ -262,16 +259,15 @@ void RoutingTraceWriter::add_layer(std::span<const int32_t> ids) {
   if (++pass_layers_ < shape_.n_layers) return;
   whole_bytes_ = block_.size();
   ++block_passes_;
-  ++n_passes_;
   if (whole_bytes_ >= kBlockBytes) write_block();
 }
 
 void RoutingTraceWriter::finish() {
   if (block_passes_ > 0) write_block();
   if (file_ != nullptr && std::fclose(std::exchange(file_, nullptr)) != 0) {
-    problem_ = fmt::format("cannot write: {}", std::strerror(errno));
+    problem_ = io_error(path_, "write");
   }
-  if (problem_) throw Error(ErrorCode::kIo, path_.string(), *problem_);
+  if (problem_) throw *problem_;
 }
 
 void RoutingTraceWriter::write_block() {
@@ -296,7 +292,7 @@ void RoutingTraceWriter::write(std::span<const std::byte> bytes) {
   const bool good =
       std::fwrite(bytes.data(), 1, bytes.size(), file_) == bytes.size() && std::fflush(file_) == 0;
   if (good) return;
-  problem_ = fmt::format("cannot write: {}; the recording ended there", std::strerror(errno));
+  problem_ = io_error(path_, "go on with the recording");
   std::fclose(std::exchange(file_, nullptr));
 }
 

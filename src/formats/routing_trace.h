@@ -1,6 +1,8 @@
 // Routing traces: which experts each token of each forward pass chose (docs/formats.md).
 #pragma once
 
+#include "base/error.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -68,8 +70,6 @@ class RoutingTraceWriter {
   // the start.
   void finish();
 
-  int64_t n_passes() const { return n_passes_; }
-
  private:
   void write_block();
   void write(std::span<const std::byte> bytes);
@@ -77,13 +77,12 @@ class RoutingTraceWriter {
   std::filesystem::path path_;
   RoutingShape shape_;
   std::FILE* file_ = nullptr;  // null once it is finished or has failed
-  std::optional<std::string> problem_;
+  std::optional<Error> problem_;
   std::vector<std::byte> block_;  // room for its header, then passes, the last one unfinished
   size_t whole_bytes_ = 0;        // of block_, without the unfinished pass
   int64_t pass_tokens_ = 0;       // of the unfinished pass
   int64_t pass_layers_ = 0;       // of it that are there
   int64_t block_passes_ = 0;
-  int64_t n_passes_ = 0;
 };
 
 }  // namespace dsv4

@@ -112,6 +112,7 @@ void ExpertStore::require(int64_t layer, std::span<const int32_t> experts) {
   });
   if (error_ == nullptr) return;
   policy_.drop(layer, decision.missing);
+  for (const Range& range : missing_) range.file->release(range.offset, range.size);
   std::rethrow_exception(std::exchange(error_, nullptr));
 }
 

@@ -31,7 +31,8 @@ class ExpertStore {
   ExpertStore(const ModelWeights& weights, const Checkpoint& checkpoint, int64_t budget_bytes);
 
   // Makes the experts of a layer resident, ascending and distinct, before they run. Throws
-  // Error(kIo) naming file and byte where one cannot be read; it is not resident then.
+  // Error(kIo) naming file and byte where one cannot be read; none that this call had to load is
+  // resident then.
   void require(int64_t layer, std::span<const int32_t> experts);
 
   const ExpertCacheStats& stats() const { return policy_.stats(); }

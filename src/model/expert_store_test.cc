@@ -180,6 +180,19 @@ TEST_F(CopiedModel, has_its_experts_in_one_piece_each) {
   }
 }
 
+TEST_F(CopiedModel, that_cannot_be_read_keeps_nothing_of_what_was_read_with_it) {
+  Runner runner(folder_, 40 * kExpert);
+  const ExpertStore& store = *runner.model.experts();
+  fs::resize_file(file(), fs::file_size(file()) - 4 * static_cast<uint64_t>(kExpert));
+  Batch batch;
+  batch.add(runner.state, some_ids(200, runner.model.config().vocab_size));  // all experts run
+  EXPECT_THROW(runner.model.forward(batch), Error);
+  EXPECT_EQ(store.stats().resident_bytes, 32 * kExpert);
+  int64_t mapped = 0;
+  for (int64_t e = 0; e < 8; ++e) mapped += mapped_bytes(store.ranges(4, e));
+  EXPECT_LE(mapped, 8 * 2 * 4096) << "the pages that each shares";
+}
+
 TEST_F(CopiedModel, that_cannot_be_read_ends_the_pass_with_an_error_and_empties_the_state) {
   Runner runner(folder_, 40 * kExpert);
   const std::vector<int32_t> ids = some_ids(200, runner.model.config().vocab_size);

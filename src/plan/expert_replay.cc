@@ -54,12 +54,13 @@ class Drawer {
     for (int64_t r = 1; r <= shape.n_experts; ++r) {
       weights_.push_back(std::pow(static_cast<double>(r), -skew.zipf));
     }
+    sum_ = std::accumulate(weights_.begin(), weights_.end(), 0.0);
     for (int64_t layer = 0; layer < shape.n_layers; ++layer) shuffle(layer);
   }
 
   void draw(int64_t layer, std::vector<uint16_t>& ids) {
     std::fill(is_taken_.begin(), is_taken_.end(), false);
-    double left = std::accumulate(weights_.begin(), weights_.end(), 0.0);
+    double left = sum_;
     for (int64_t i = 0; i < shape_.n_active; ++i) {
       const size_t rank = pick(random_uniform(seed_, kDraws, n_draws_++) * left);
       is_taken_[rank] = true;
@@ -101,16 +102,12 @@ class Drawer {
   uint64_t seed_;
   uint64_t n_draws_ = 0;
   std::vector<double> weights_;           // by rank
+  double sum_ = 0;                        // of weights_
   std::vector<uint16_t> expert_of_rank_;  // by layer, then rank
   std::vector<bool> is_taken_;            // by rank
 };
 
 }  // namespace
-
-double ExpertReplay::hit_rate() const {
-  const int64_t n = stats.n_hits + stats.n_misses;
-  return n > 0 ? static_cast<double>(stats.n_hits) / static_cast<double>(n) : 0;
-}
 
 double ExpertReplay::bytes_per_token() const {
   return n_tokens > 0 ? static_cast<double>(stats.loaded_bytes) / static_cast<double>(n_tokens) : 0;
@@ -126,7 +123,9 @@ ExpertReplay replay_experts(const RoutingTrace& trace, int64_t budget_bytes) {
     ReplayedPass result{.n_tokens = pass.n_tokens};
     for (int64_t layer = 0; layer < shape.n_layers; ++layer) {
       assign_distinct(trace.chosen(pass, layer), experts);
-      const int64_t n_missing = std::ssize(policy.access(layer, experts).missing);
+      const ExpertPolicy::Decision decision = policy.access(layer, experts);
+      const int64_t n_missing = std::ssize(decision.missing);
+      result.n_evicted += std::ssize(decision.evicted);
       result.n_misses += n_missing;
       result.n_hits += std::ssize(experts) - n_missing;
       result.n_waits += n_missing > 0 ? 1 : 0;
@@ -149,6 +148,7 @@ ExpertReplay since_pass(const ExpertReplay& replay, int64_t first) {
     rest.n_tokens += pass.n_tokens;
     rest.stats.n_hits += pass.n_hits;
     rest.stats.n_misses += pass.n_misses;
+    rest.stats.n_evicted += pass.n_evicted;
     rest.stats.loaded_bytes += pass.loaded_bytes;
   }
   return rest;

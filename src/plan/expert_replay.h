@@ -15,6 +15,7 @@ struct ReplayedPass {
   int64_t n_tokens = 0;
   int64_t n_hits = 0;
   int64_t n_misses = 0;
+  int64_t n_evicted = 0;
   int64_t n_waits = 0;  // layers that had to read: the misses of a layer are read at once
   int64_t loaded_bytes = 0;
 };
@@ -24,7 +25,7 @@ struct ExpertReplay {
   int64_t n_tokens = 0;
   std::vector<ReplayedPass> passes;
 
-  double hit_rate() const;         // 0 without accesses
+  double hit_rate() const { return stats.hit_rate(); }
   double bytes_per_token() const;  // read from disk; 0 without tokens
 };
 

@@ -49,6 +49,8 @@ TEST(ExpertReplay, reads_everything_again_where_nothing_may_stay) {
   EXPECT_EQ(replay.stats.n_hits, 0);
   EXPECT_EQ(replay.stats.loaded_bytes, 440);
   EXPECT_EQ(replay.stats.peak_bytes, 200);  // what runs is there while it runs
+  EXPECT_EQ(since_pass(replay, 0).stats, replay.stats);
+  EXPECT_EQ(since_pass(replay, 1).stats.n_evicted, 4);
 }
 
 TEST(ExpertReplay, turns_bytes_into_time_by_the_rates_of_a_disk) {

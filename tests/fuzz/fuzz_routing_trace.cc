@@ -2,15 +2,16 @@
 // early. What is accepted has experts that the shape allows and can be replayed.
 #include "base/check.h"
 #include "base/error.h"
-#include "cache/expert_policy.h"
 #include "formats/routing_trace.h"
+#include "plan/expert_replay.h"
+
+#include "bytes.h"
 
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <span>
 #include <string>
-#include <vector>
 
 #include <xxhash.h>
 
@@ -25,22 +26,21 @@ constexpr int64_t kMaxReplayedExperts = 1 << 16;
 
 void replay(const RoutingTrace& trace) {
   const RoutingShape& shape = trace.shape;
-  if (shape.n_layers * shape.n_experts > kMaxReplayedExperts) return;
-  ExpertPolicy policy(shape.expert_bytes[0], shape.n_experts, shape.expert_bytes);
-  int64_t n_distinct = 0;
+  size_t n_ids = 0;
   for (const RoutingTrace::Pass& pass : trace.passes) {
-    for (int64_t layer = 0; layer < shape.n_layers; ++layer) {
-      const auto ids = trace.chosen(pass, layer);
-      CHECK(std::ssize(ids) == pass.n_tokens * shape.n_active);
-      std::vector<int32_t> experts(ids.begin(), ids.end());
-      std::ranges::sort(experts);
-      experts.erase(std::unique(experts.begin(), experts.end()), experts.end());
-      CHECK(experts.back() < shape.n_experts);
-      policy.access(layer, experts);
-      n_distinct += std::ssize(experts);
-    }
+    CHECK(pass.first_id == n_ids);
+    n_ids += static_cast<size_t>(pass.n_tokens * shape.n_layers * shape.n_active);
   }
-  CHECK(policy.stats().n_hits + policy.stats().n_misses == n_distinct);
+  CHECK(trace.ids.size() == n_ids);
+  for (const uint16_t id : trace.ids) CHECK(id < shape.n_experts);
+  if (shape.n_layers * shape.n_experts > kMaxReplayedExperts) return;
+  const ExpertReplay replay = replay_experts(trace, shape.expert_bytes[0]);
+  for (const ReplayedPass& pass : replay.passes) {  // a layer runs an expert at least
+    CHECK(pass.n_hits + pass.n_misses >= shape.n_layers);
+    CHECK(pass.n_hits + pass.n_misses <= pass.n_tokens * shape.n_layers * shape.n_active);
+    CHECK(pass.n_waits <= std::min(shape.n_layers, pass.n_misses));
+  }
+  CHECK(since_pass(replay, 0).stats == replay.stats);  // sums of the passes
 }
 
 void read(const std::string& bytes) {
@@ -49,10 +49,6 @@ void read(const std::string& bytes) {
   } catch (const Error&) {
     // What an input may cause.
   }
-}
-
-void put(std::string& bytes, size_t at, const auto& value) {
-  std::memcpy(bytes.data() + at, &value, sizeof(value));
 }
 
 // The input with few layers, blocks that end within it, and the right checksums.

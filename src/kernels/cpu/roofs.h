@@ -19,8 +19,24 @@ struct Roofs {
   double bf16 = 0;  // 0 where the processor has no instruction for it
 };
 
-// What each thread reads for its share of the roof.
+// What each thread reads for its share of the roof, at most.
 inline constexpr int64_t kRoofBytesPerThread = int64_t{256} << 20;
+// The same for many threads, which read 4 GiB together: far more than the caches, in little time.
+int64_t roof_bytes_per_thread(int n_threads, int64_t most = kRoofBytesPerThread);
+
+// Memory for a roof, in large pages where the system has them, so that translations do not count.
+class RoofMemory {
+ public:
+  explicit RoofMemory(int64_t n_bytes);
+  ~RoofMemory();
+  RoofMemory(const RoofMemory&) = delete;
+  RoofMemory& operator=(const RoofMemory&) = delete;
+
+  std::byte* data() const { return bytes_.data(); }
+
+ private:
+  std::span<std::byte> bytes_;
+};
 
 // All threads of the pool at once, the best of a few tries. The pool must outlive it.
 class RoofMeter {
@@ -28,9 +44,6 @@ class RoofMeter {
   // Where memory is short, `bytes_per_thread` may be less, in whole cache lines.
   explicit RoofMeter(ThreadPool& pool, Isa isa = best_isa(),
                      int64_t bytes_per_thread = kRoofBytesPerThread);
-  ~RoofMeter();
-  RoofMeter(const RoofMeter&) = delete;
-  RoofMeter& operator=(const RoofMeter&) = delete;
 
   // Some tens of milliseconds: machines shared with others change from second to second, so this
   // is for asking again and again.
@@ -40,7 +53,7 @@ class RoofMeter {
   ThreadPool& pool_;
   Isa isa_;
   int64_t bytes_per_thread_;
-  std::span<std::byte> memory_;
+  RoofMemory memory_;
   std::vector<uint32_t> sinks_;  // one for each thread
 };
 
