@@ -151,8 +151,9 @@ size_t RequestParser::Impl::chunk_bytes(std::string_view rest) {
     fail({400, "malformed_request", "the extension of a chunk does not end with its line"});
     return 0;
   }
-  const bool is_last = line.find_first_not_of('0') == std::string_view::npos ||
-                       line[line.find_first_not_of('0')] == ';';
+  // Whatever follows the zeros: Beast wants the trailer as soon as it has read the size.
+  const size_t n_zeros = std::min(line.find_first_not_of('0'), line.size());
+  const bool is_last = n_zeros > 0 && (n_zeros == line.size() || hex_value(line[n_zeros]) < 0);
   size_t n = end + kLineEnd.size();
   if (is_last) {
     const size_t trailer_end = rest.find(kHeaderEnd, end);
