@@ -207,8 +207,9 @@ void ReplayFile::rewrite(const std::vector<ReplayRecord>& records) {
 }
 
 void ReplayFile::give_up(const std::string& reason) {
-  log_(fmt::format("{}; replies are kept in memory only from now on", reason));
   if (fd_ >= 0) ::close(std::exchange(fd_, -1));
+  n_bytes_ = 0;
+  log_(fmt::format("{}; replies are kept in memory only from now on", reason));
 }
 
 void ReplayFile::write(const std::string& bytes) {

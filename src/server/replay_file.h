@@ -53,7 +53,7 @@ class ReplayFile {
 
   // A write that fails is logged, and ends the writing.
   void append(const ReplayRecord& record);
-  size_t n_bytes() const { return n_bytes_; }
+  size_t n_bytes() const { return n_bytes_; }  // 0 once the writing has ended
   // Puts a file with these alone in its place. That it fails is logged, and ends the writing.
   void rewrite(const std::vector<ReplayRecord>& records);
 

@@ -206,6 +206,7 @@ TEST_F(ReplayFiles, says_that_there_was_no_room) {
   ::setrlimit(RLIMIT_FSIZE, &old);
   ASSERT_EQ(log_.size(), 1u);
   EXPECT_NE(log_[0].find("room for 10 of "), std::string::npos) << log_[0];
+  EXPECT_EQ(file->n_bytes(), 0u);
 }
 
 TEST_F(ReplayFiles, a_folder_that_is_not_there_is_an_error) {
