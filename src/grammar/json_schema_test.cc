@@ -139,7 +139,12 @@ TEST(JsonSchema, compares_the_branches_of_oneof_within_the_budget) {
     return list;
   };
   expect_error("{\"oneOf\":[" + branches(200, 300) + "]}", ErrorCode::kOutOfRange,
-               "schema.oneOf[1]");
+               "schema.oneOf[9]");
+  // A long list that no comparison needs, but that is read for every one.
+  std::string numbers = "{\"oneOf\":[{\"enum\":[0";
+  for (int i = 1; i < 50'000; ++i) numbers += fmt::format(",{}", i);
+  expect_error(numbers + "]}," + branches(199, 1) + "]}", ErrorCode::kOutOfRange,
+               "schema.oneOf[0]");
   // 400 ways to come to the same list.
   std::string ways = "{\"$defs\":{\"x\":{\"oneOf\":[" + branches(40, 10) + "]}},\"anyOf\":[";
   for (int i = 0; i < 400; ++i) ways += R"({"$ref":"#/$defs/x"},)";

@@ -393,6 +393,7 @@ bool SchemaResolver::are_disjoint(const SchemaNode& first, const SchemaNode& sec
   if (!a.json->is_object() || !b.json->is_object()) return false;
   check_once(a);
   check_once(b);
+  budget_.spend(work_of_lists(a) + work_of_lists(b), first.path);
   const auto values_a = listed_values(a);
   const auto values_b = listed_values(b);
   const KindSet shared = certain_kinds(a, values_a) & certain_kinds(b, values_b) & context;
