@@ -12,7 +12,6 @@
 #include <algorithm>
 #include <cstring>
 #include <optional>
-#include <utility>
 
 #include <fmt/core.h>
 
