@@ -1,6 +1,5 @@
 #include "cache/page_pool.h"
 
-#include "base/error.h"
 #include "base/rng.h"
 #include "cache/paged_rows.h"
 

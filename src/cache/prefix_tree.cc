@@ -153,7 +153,6 @@ Entry& PrefixTree::insert(std::span<const int32_t> tokens, Entry entry) {
       child->tokens.assign(rest.begin(), rest.end());
       node = (node->children[rest.front()] = std::move(child)).get();
     }
-    n_tokens_ += static_cast<int64_t>(rest.size());
   }
   entry.node = node;
   buffer_bytes_ += entry.checkpoint.buffer_bytes();
@@ -176,7 +175,6 @@ void PrefixTree::erase(Entry& entry) {
 void PrefixTree::prune(Node* node, uint64_t salt) {
   while (node->children.empty()) {
     const int64_t end = node->entries.empty() ? node->begin : node->entries.rbegin()->first;
-    n_tokens_ -= node->end() - end;
     const int32_t first = node->tokens.empty() ? 0 : node->tokens.front();
     node->tokens.resize(static_cast<size_t>(end - node->begin));
     if (!node->tokens.empty()) return;

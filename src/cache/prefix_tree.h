@@ -56,7 +56,6 @@ class PrefixTree {
 
   int64_t n_entries() const { return n_entries_; }
   int64_t buffer_bytes() const { return buffer_bytes_; }  // of all checkpoints
-  int64_t n_tokens() const { return n_tokens_; }          // of all runs
 
  private:
   Node* descend(std::span<const int32_t> tokens, uint64_t salt, int64_t& n_common) const;
@@ -67,7 +66,6 @@ class PrefixTree {
   std::map<uint64_t, std::unique_ptr<Node>> roots_;  // by salt
   int64_t n_entries_ = 0;
   int64_t buffer_bytes_ = 0;
-  int64_t n_tokens_ = 0;
 };
 
 }  // namespace dsv4

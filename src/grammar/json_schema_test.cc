@@ -96,6 +96,27 @@ TEST(JsonSchema, refuses_references_without_progress) {
   }
 }
 
+TEST(JsonSchema, follows_references_with_escapes) {
+  for (const auto& [key, escaped] : std::vector<std::pair<std::string, std::string>>{
+           {"a/b", "a~1b"}, {"~1", "~01"}, {"~/", "~0~1"}, {"~", "~"}, {"~2", "~2"}}) {
+    const auto grammar = compile(fmt::format(
+        R"({{"$defs":{{"x":{{}},"{}":{{"const":7}}}},"$ref":"#/$defs/{}"}})", key, escaped));
+    EXPECT_TRUE(accepts(grammar, "7")) << key;
+    EXPECT_FALSE(accepts(grammar, "8")) << key;
+  }
+  // Every one is read in time that is linear in its length, and its length is paid for.
+  std::string escapes;
+  for (int i = 0; i < 500'000; ++i) escapes += "~1";
+  const std::string ref = R"({"$ref":"#/$defs/)" + escapes + "\"}";
+  const std::string defs = R"({"$defs":{")" + std::string(escapes.size() / 2, '/') +
+                           R"(":{"const":7},"y":)" + ref + "},";
+  EXPECT_TRUE(accepts(compile(defs + R"("$ref":"#/$defs/y"})"), "7"));
+  std::string many;
+  for (int i = 0; i < 40; ++i) many += R"({"$ref":"#/$defs/y"},)";
+  expect_error(defs + "\"anyOf\":[" + many + "false]}", ErrorCode::kOutOfRange,
+               "schema.$defs.y.$ref");
+}
+
 TEST(JsonSchema, refuses_hostile_schemas_in_bounded_time) {
   // Each level doubles the alternatives.
   std::string chain = R"({"$defs":{"d0":{"type":"integer"})";
@@ -139,7 +160,12 @@ TEST(JsonSchema, compares_the_branches_of_oneof_within_the_budget) {
     return list;
   };
   expect_error("{\"oneOf\":[" + branches(200, 300) + "]}", ErrorCode::kOutOfRange,
-               "schema.oneOf[1]");
+               "schema.oneOf[9]");
+  // A long list that no comparison needs, but that is read for every one.
+  std::string numbers = "{\"oneOf\":[{\"enum\":[0";
+  for (int i = 1; i < 50'000; ++i) numbers += fmt::format(",{}", i);
+  expect_error(numbers + "]}," + branches(199, 1) + "]}", ErrorCode::kOutOfRange,
+               "schema.oneOf[0]");
   // 400 ways to come to the same list.
   std::string ways = "{\"$defs\":{\"x\":{\"oneOf\":[" + branches(40, 10) + "]}},\"anyOf\":[";
   for (int i = 0; i < 400; ++i) ways += R"({"$ref":"#/$defs/x"},)";

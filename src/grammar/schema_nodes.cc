@@ -123,6 +123,18 @@ KindSet certain_kinds(const SchemaNode& node,
   return (set & kNumberKinds) != 0 ? set | kNumberKinds : set;
 }
 
+// The key that a part of a JSON pointer means.
+std::string unescaped(std::string_view part) {
+  std::string key;
+  for (size_t i = 0; i < part.size(); ++i) {
+    const std::string_view escape = part.substr(i, 2);
+    const bool is_escape = escape == "~0" || escape == "~1";
+    key += is_escape ? (escape == "~0" ? '~' : '/') : part[i];
+    if (is_escape) ++i;
+  }
+  return key;
+}
+
 bool may_be_equal(const Json& a, const Json& b) {
   const KindSet kinds = kind_of(a) | kind_of(b);
   return a == b || kinds == kNumberKinds;
@@ -256,7 +268,8 @@ void SchemaResolver::check_once(const SchemaNode& node) {
   budget_.spend(work_of_lists(node), node.path);
 }
 
-// Follows a JSON pointer inside the document.
+// Follows a JSON pointer inside the document. What is read for it is paid for: its text, the path
+// so far, and keys that are looked through.
 SchemaNode SchemaResolver::target(const SchemaNode& node) const {
   const SchemaNode ref = *child(node, "$ref");
   const std::string& text = ref.json->as_string(ref.path);
@@ -265,16 +278,15 @@ SchemaNode SchemaResolver::target(const SchemaNode& node) const {
         ErrorCode::kUnsupported, ref.path,
         fmt::format("only references within the schema (#/...) are supported, found \"{}\"", text));
   }
+  constexpr size_t kPerWork = 64;
+  budget_.spend(text.size() / kPerWork, ref.path);
   SchemaNode at = root_;
   for (size_t begin = 1; begin < text.size();) {
     const size_t end = std::min(text.find('/', begin + 1), text.size());
-    std::string key = text.substr(begin + 1, end - begin - 1);
+    const std::string key = unescaped(std::string_view(text).substr(begin + 1, end - begin - 1));
     begin = end;
-    for (const auto& [escape, meaning] : {std::pair{"~1", "/"}, std::pair{"~0", "~"}}) {
-      for (size_t i = key.find(escape); i != key.npos; i = key.find(escape, i + 1)) {
-        key.replace(i, 2, meaning);
-      }
-    }
+    const size_t n_keys = at.json->is_object() ? at.json->as_object("").size() : 0;
+    budget_.spend((at.path.size() + n_keys) / kPerWork, ref.path);
     std::optional<SchemaNode> next = child(at, key);
     const bool is_index = at.json->is_array() && !key.empty() && key.size() < 7 &&
                           key.find_first_not_of("0123456789") == key.npos;
@@ -393,6 +405,7 @@ bool SchemaResolver::are_disjoint(const SchemaNode& first, const SchemaNode& sec
   if (!a.json->is_object() || !b.json->is_object()) return false;
   check_once(a);
   check_once(b);
+  budget_.spend(work_of_lists(a) + work_of_lists(b), first.path);
   const auto values_a = listed_values(a);
   const auto values_b = listed_values(b);
   const KindSet shared = certain_kinds(a, values_a) & certain_kinds(b, values_b) & context;

@@ -12,7 +12,6 @@
 #include <algorithm>
 #include <cstring>
 #include <optional>
-#include <utility>
 
 #include <fmt/core.h>
 
@@ -158,17 +157,17 @@ class WeightEncoder {
 };
 
 // Files that are there and whose room the output takes over count as free.
-void check_room(const QuantizePlan& plan, const fs::path& output,
+void check_room(const SourceModel& source, const QuantizePlan& plan, const QuantizeOptions& options,
                 const std::vector<fs::path>& taken_over) {
   std::error_code error;
-  uint64_t room = free_disk_bytes(output);
+  uint64_t room = free_disk_bytes(options.output);
   for (const fs::path& old : taken_over) {
     const uint64_t size = fs::file_size(old, error);
     if (!error) room += size;
   }
-  const int64_t needed = plan.bytes();
-  if (static_cast<double>(needed) * 1.01 <= static_cast<double>(room)) return;
-  throw Error(ErrorCode::kOutOfRange, output.string(),
+  const int64_t needed = output_bytes(source, plan, options.type_name, options.shard_bytes);
+  if (static_cast<uint64_t>(needed) <= room) return;
+  throw Error(ErrorCode::kOutOfRange, options.output.string(),
               fmt::format("the model needs {:.1f} GB, the disk has {:.1f} GB free",
                           static_cast<double>(needed) * 1e-9, static_cast<double>(room) * 1e-9));
 }
@@ -198,7 +197,7 @@ void write_gguf(const SourceModel& source, const QuantizePlan& plan, const Resum
   const fs::path part = options.output.string() + ".part";
   std::error_code ignored;  // nothing may be there
   if (!note.matches()) fs::remove(part, ignored);
-  check_room(plan, options.output, {part});
+  check_room(source, plan, options, {part});
   if (options.output.has_parent_path()) create_folder(options.output.parent_path());
   note.write();
   GgufWriter writer = GgufWriter::resume(options.output, gguf_metadata(source, options.type_name),
@@ -228,7 +227,7 @@ void write_safetensors(const SourceModel& source, const QuantizePlan& plan, cons
   const auto shards = cut_shards(plan, options.shard_bytes);
   std::vector<fs::path> files;
   for (size_t i = 0; i < shards.size(); ++i) files.push_back(folder / shard_name(i, shards.size()));
-  check_room(plan, folder, files);
+  check_room(source, plan, options, files);
   create_folder(folder);
   note.write();
   std::error_code ignored;  // nothing may be there

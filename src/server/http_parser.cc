@@ -137,8 +137,9 @@ RequestParser::Status RequestParser::Impl::find_header_end(const std::string& in
 }
 
 // How much of a chunked body to parse at once: the rest of a chunk, a whole line with a size, or
-// the last one with all of the trailer. An extension whose quotation goes on behind its line is
-// refused: readers disagree about what follows it. 0: not complete, or refused.
+// the last one with all of the trailer. An extension whose quotation goes on behind its line, or
+// could by a backslash, is refused: readers disagree about what follows it. 0: not complete, or
+// refused.
 size_t RequestParser::Impl::chunk_bytes(std::string_view rest) {
   constexpr std::string_view kLineEnd = "\r\n";
   if (chunk_left_ > 0) return static_cast<size_t>(std::min<uint64_t>(chunk_left_, rest.size()));
@@ -148,11 +149,13 @@ size_t RequestParser::Impl::chunk_bytes(std::string_view rest) {
   const std::string_view line = rest.substr(begin, end - begin);
   const bool is_open = std::ranges::count(line, '"') % 2 != 0;
   if (is_open || line.find('\\') != std::string_view::npos) {
-    fail({400, "malformed_request", "the extension of a chunk does not end with its line"});
+    fail({400, "malformed_request",
+          "the extension of a chunk has a backslash or does not end with its line"});
     return 0;
   }
-  const bool is_last = line.find_first_not_of('0') == std::string_view::npos ||
-                       line[line.find_first_not_of('0')] == ';';
+  // Whatever follows the zeros: Beast wants the trailer as soon as it has read the size.
+  const size_t n_zeros = std::min(line.find_first_not_of('0'), line.size());
+  const bool is_last = n_zeros > 0 && (n_zeros == line.size() || hex_value(line[n_zeros]) < 0);
   size_t n = end + kLineEnd.size();
   if (is_last) {
     const size_t trailer_end = rest.find(kHeaderEnd, end);

@@ -48,6 +48,9 @@ const char* const kGood[] = {
     "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
     "GET http://host:80/path?q HTTP/1.1\r\nHost: host\r\n\r\n",
     "POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0 ;x=1\r\n\r\n",
+    "POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    "0B ;x\r\nhello world\r\n000\t ; x = \"y\"\r\nTrailer: x\r\n\r\n",
 };
 
 TEST(RequestParser, gives_the_same_request_for_every_split) {
@@ -128,6 +131,21 @@ TEST(RequestParser, refuses_what_could_hide_a_request) {
       EXPECT_EQ(parsed.status, Status::kProblem) << text;
       EXPECT_EQ(parsed.problem.status, status) << text << parsed.problem.message;
       EXPECT_FALSE(parsed.problem.message.empty());
+    }
+  }
+}
+
+TEST(RequestParser, refuses_sizes_of_chunks_that_are_none) {
+  const std::string head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+  for (const std::string before : {"", "3\r\nabc\r\n"}) {
+    for (const std::string line :
+         {"0x", "0 ", "0\t", "00 x", "0 x;y", "0;", "0\r", "", " ", " 0", ";x", "x", "3 ", "3x"}) {
+      const std::string text = head + before + line + "\r\n\r\nX";
+      for (size_t size = 1; size <= text.size(); ++size) {
+        const Parsed parsed = parse(text, size);
+        EXPECT_EQ(parsed.status, Status::kProblem) << before << line << size;
+        EXPECT_EQ(parsed.problem.code, "malformed_request") << before << line << size;
+      }
     }
   }
 }

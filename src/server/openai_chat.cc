@@ -4,8 +4,6 @@
 #include "server/chat_turns.h"
 #include "server/request_fields.h"
 
-#include <fmt/core.h>
-
 #include <algorithm>
 
 namespace dsv4 {

@@ -408,8 +408,9 @@ Json responses_of(bool has_stream, const char* media_type) {
       {"400", "the request is not what the route takes; the error names the JSON path"},
       {"401", "no valid API key"},
       {"404", "no such model or stored response"},
+      {"408", "the request came too slowly, or took longer than the server allows"},
       {"413", "the body is too large"},
-      {"429", "the key's quota is spent, or too many requests wait; see Retry-After"},
+      {"429", "the key's quota is spent; see Retry-After"},
       {"503", "the server is full or shutting down; see Retry-After"}};
   for (const auto& [status, description] : kErrors) {
     json.set(status, Json()

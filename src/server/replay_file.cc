@@ -185,7 +185,9 @@ void ReplayFile::open_at_end() {
   if (fd_ >= 0) ::close(fd_);
   fd_ = ::open(path_.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
   if (fd_ < 0) throw Error(ErrorCode::kIo, path_.string(), std::strerror(errno));
-  n_bytes_ = std::filesystem::file_size(path_);
+  std::error_code error;
+  n_bytes_ = std::filesystem::file_size(path_, error);
+  if (error) throw Error(ErrorCode::kIo, path_.string(), error.message());
 }
 
 void ReplayFile::replace(const std::vector<ReplayRecord>& records) {
@@ -207,8 +209,9 @@ void ReplayFile::rewrite(const std::vector<ReplayRecord>& records) {
 }
 
 void ReplayFile::give_up(const std::string& reason) {
-  log_(fmt::format("{}; replies are kept in memory only from now on", reason));
   if (fd_ >= 0) ::close(std::exchange(fd_, -1));
+  n_bytes_ = 0;
+  log_(fmt::format("{}; replies are kept in memory only from now on", reason));
 }
 
 void ReplayFile::write(const std::string& bytes) {

@@ -53,15 +53,16 @@ class ReplayFile {
 
   // A write that fails is logged, and ends the writing.
   void append(const ReplayRecord& record);
-  size_t n_bytes() const { return n_bytes_; }
+  size_t n_bytes() const { return n_bytes_; }  // 0 once the writing has ended
   // Puts a file with these alone in its place. That it fails is logged, and ends the writing.
   void rewrite(const std::vector<ReplayRecord>& records);
+  // Ends the writing, and logs why.
+  void give_up(const std::string& reason);
 
  private:
   void replace(const std::vector<ReplayRecord>& records);
   void open_at_end();
   void write(const std::string& bytes);
-  void give_up(const std::string& reason);
 
   std::filesystem::path path_;
   uint64_t model_;

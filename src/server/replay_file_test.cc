@@ -5,11 +5,16 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <future>
+#include <thread>
 
+#include <fcntl.h>
 #include <fmt/core.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 namespace dsv4 {
@@ -195,6 +200,25 @@ TEST_F(ReplayFiles, the_store_writes_when_it_is_told_to_and_at_its_end) {
   EXPECT_EQ(n_written(), 2u);
 }
 
+// The file is rewritten as long as nobody reads what it is written to.
+TEST_F(ReplayFiles, only_one_waits_for_the_disk) {
+  const fs::path pipe = path_.string() + ".part";
+  ReplayStore store(4000, open(kSeed));
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  for (int n = 0; n < 100; ++n) store.remember(record(n).keys, record(n).replay);
+  auto first = std::async(std::launch::async, [&] { store.flush(); });
+  while (store.has_unwritten()) std::this_thread::yield();
+  store.remember(record(100).keys, record(100).replay);
+  auto second = std::async(std::launch::async, [&] { store.flush(); });
+  EXPECT_EQ(second.wait_for(std::chrono::seconds(10)), std::future_status::ready);
+  EXPECT_EQ(first.wait_for(std::chrono::seconds(0)), std::future_status::timeout);
+  const int reader = ::open(pipe.c_str(), O_RDONLY | O_NONBLOCK);
+  first.get();
+  second.get();
+  ::close(reader);
+  EXPECT_FALSE(store.has_unwritten());
+}
+
 TEST_F(ReplayFiles, says_that_there_was_no_room) {
   const auto file = open(kSeed);
   rlimit old{};
@@ -206,6 +230,7 @@ TEST_F(ReplayFiles, says_that_there_was_no_room) {
   ::setrlimit(RLIMIT_FSIZE, &old);
   ASSERT_EQ(log_.size(), 1u);
   EXPECT_NE(log_[0].find("room for 10 of "), std::string::npos) << log_[0];
+  EXPECT_EQ(file->n_bytes(), 0u);
 }
 
 TEST_F(ReplayFiles, a_folder_that_is_not_there_is_an_error) {

@@ -6,6 +6,7 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <exception>
 #include <iterator>
 #include <utility>
 
@@ -162,7 +163,18 @@ void ReplayStore::remember(const std::vector<ReplayKey>& keys, Replay replay) {
 
 void ReplayStore::flush() {
   if (file_ == nullptr) return;
-  const std::lock_guard file_lock(file_mutex_);
+  while (has_unwritten()) {
+    const std::unique_lock file_lock(file_mutex_, std::try_to_lock);
+    if (!file_lock) return;  // who has it looks again when it has let go of it
+    try {
+      write_unwritten();
+    } catch (const std::exception& error) {  // no memory
+      file_->give_up(error.what());
+    }
+  }
+}
+
+void ReplayStore::write_unwritten() {
   std::vector<ReplayRecord> records;
   {
     const std::lock_guard lock(mutex_);

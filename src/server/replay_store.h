@@ -62,8 +62,8 @@ class ReplayStore {
   Conversation conversation(uint64_t salt) const { return {seed_, salt}; }
 
   void remember(const std::vector<ReplayKey>& keys, Replay replay);
-  // Writes what was remembered since the last call, which may take long; others go on meanwhile.
-  // The destructor does so too.
+  // Writes what was remembered since the last call, which may take long; others go on meanwhile,
+  // and leave what they remember to a call that is writing. The destructor does so too.
   void flush();
   bool has_unwritten() const;
   std::optional<Replay> find(const std::vector<ReplayKey>& keys);
@@ -83,6 +83,7 @@ class ReplayStore {
   bool insert(const std::vector<ReplayKey>& keys, Replay replay);
   void drop(Entries::iterator entry);
   // With file_mutex_ held.
+  void write_unwritten();
   void shorten_file();
 
   size_t max_bytes_;

@@ -211,7 +211,7 @@ void check_tool_name(std::string_view name, const JsonFields& fields, const char
 }
 
 void read_messages(const JsonFields& fields, const ApiSettings& settings, ChatTurns turns,
-                   void (*read_one)(const JsonFields& message, ChatTurns& turns),
+                   const std::function<void(const JsonFields& message, ChatTurns& turns)>& read_one,
                    ApiRequest& request) {
   fields.required("messages");
   const Json::Array& messages = *fields.array("messages", settings.max_messages);

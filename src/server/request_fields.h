@@ -40,7 +40,7 @@ void check_tool_name(std::string_view name, const JsonFields& fields, const char
 
 // The elements of `messages`, each read by `read_one`, behind what is in `turns` already.
 void read_messages(const JsonFields& fields, const ApiSettings& settings, ChatTurns turns,
-                   void (*read_one)(const JsonFields& message, ChatTurns& turns),
+                   const std::function<void(const JsonFields& message, ChatTurns& turns)>& read_one,
                    ApiRequest& request);
 
 // The elements of `tools`, each read by `read_one`.
