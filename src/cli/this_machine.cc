@@ -7,6 +7,8 @@
 #include "cli/bench_report.h"
 #include "cli/progress.h"
 
+#include <malloc.h>
+
 #include <cstdlib>
 #include <fstream>
 #include <optional>
@@ -85,7 +87,10 @@ Machine this_machine() {
   return probe_this_machine();
 }
 
-void reset_peak_memory() { std::ofstream("/proc/self/clear_refs") << "5"; }
+void reset_peak_memory() {
+  ::malloc_trim(0);  // what a probe has left
+  std::ofstream("/proc/self/clear_refs") << "5";
+}
 
 double peak_memory() {
   std::ifstream status("/proc/self/status");

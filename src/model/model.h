@@ -80,6 +80,9 @@ class Model {
   // Shows the inputs of all products to `observer` from now on; nullptr for none.
   void observe_inputs(InputObserver* observer) { math_.observe_inputs(observer); }
 
+  // Whether a checkpoint of so many bytes is mapped at once when it is opened: a small one is in
+  // the system's cache in few large pieces, which some systems map whole and others in parts.
+  static bool loads_whole(int64_t stored_bytes, const ModelOptions& options);
   // Scratch memory of a model of this geometry.
   static int64_t workspace_bytes(const ModelConfig& config, const ModelOptions& options);
   // Layout of the main layers' state, from the geometry alone (fingerprint 0).

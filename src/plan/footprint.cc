@@ -107,6 +107,27 @@ double chosen_share(const ModelConfig& config, int64_t n_tokens) {
   return 1 - std::pow(1 - active, static_cast<double>(n_tokens));
 }
 
+// Bytes of a group that a run reads where the given share of the experts is chosen. Rows of the
+// embedding are copied.
+int64_t read_bytes(const StoredGroup& group, double chosen_share) {
+  if (!group.cls) return 0;
+  switch (*group.cls) {
+    case TensorClass::kMtp:
+    case TensorClass::kEmbedding:
+      return 0;
+    case TensorClass::kRoutedExpert:
+      return static_cast<int64_t>(static_cast<double>(group.n_bytes) * chosen_share);
+    default:
+      return group.n_bytes;
+  }
+}
+
+int64_t stored_bytes(const std::vector<StoredGroup>& groups) {
+  int64_t sum = 0;
+  for (const StoredGroup& group : groups) sum += group.n_bytes;
+  return sum;
+}
+
 }  // namespace
 
 std::string_view group_name(const StoredGroup& group) {
@@ -187,20 +208,15 @@ double state_bytes_per_token(const StateLayout& layout) {
 
 MemoryForecast forecast_memory(const ModelConfig& config, const std::vector<StoredGroup>& groups,
                                ModelOptions options, int64_t n_tokens, int64_t n_sequences) {
-  constexpr int64_t kProgramBytes = 12'900'000;
+  constexpr int64_t kProgramBytes = 11'450'000;
   constexpr int64_t kTableBytes = 800;  // of each tensor, in tables and in the file's header
   MemoryForecast forecast;
   forecast.program = kProgramBytes + n_sequences * config.vocab_size * int64_t{sizeof(float)};
+  const bool whole = Model::loads_whole(stored_bytes(groups), options);
   const double chosen = chosen_share(config, n_sequences * n_tokens);
   for (const StoredGroup& group : groups) {
     forecast.program += group.n_tensors * kTableBytes;
-    if (!group.cls || *group.cls == TensorClass::kMtp) continue;
-    if (*group.cls == TensorClass::kEmbedding) continue;
-    if (*group.cls == TensorClass::kRoutedExpert) {
-      forecast.weights += static_cast<int64_t>(static_cast<double>(group.n_bytes) * chosen);
-    } else {
-      forecast.weights += group.n_bytes;
-    }
+    forecast.weights += whole ? group.n_bytes : read_bytes(group, chosen);
     if (!is_expert_table(group)) continue;
     // Kept as 32-bit numbers.
     if (group.dtype == DType::kI64) forecast.program += group.n_bytes / 2;
@@ -208,6 +224,9 @@ MemoryForecast forecast_memory(const ModelConfig& config, const std::vector<Stor
   }
   forecast.state = n_sequences * state_bytes(Model::layout_of(config, options), n_tokens).total();
   options.max_batch_tokens = std::min(options.max_batch_tokens, std::max(n_tokens, n_sequences));
+  // Of scratch memory too, only what is used.
+  const int64_t context = options.context > 0 ? options.context : config.max_position_embeddings;
+  options.context = std::min(context, n_tokens);
   forecast.workspace = Model::workspace_bytes(config, options);
   return forecast;
 }

@@ -45,7 +45,7 @@ double state_bytes_per_token(const StateLayout& layout);
 
 // Memory at the end of a run of `n_sequences` of `n_tokens` tokens each. Weights are parts of files
 // and count where they were read: not the embedding, whose rows are copied; of the experts those
-// that some token chose.
+// that some token chose. Small files are mapped whole (Model::loads_whole).
 struct MemoryForecast {
   int64_t weights = 0;
   int64_t state = 0;
