@@ -130,20 +130,14 @@ PlanSheet sheet_of(const Machine& machine, const std::vector<std::string>& forma
 }
 
 void add_costs(PlanSheet& sheet) {
-  sheet.costs.currency = "USD";
-  for (const Plan& plan : sheet.table.plans) {
-    if (!runs(plan)) continue;
-    CostInput input;
-    input.price.per_hour = 3;
-    input.usage = {.requests_per_day = 100, .prompt_tokens = 2048, .output_tokens = 512};
-    input.speeds = {plan.prefill.expected, plan.decode_total.expected, 0};
-    sheet.costs.formats.push_back({plan.format, input, plan.prefill, plan.decode_total});
-  }
+  CostInput input;
+  input.price.per_hour = 3;
+  input.usage.requests_per_day = 100;
   Tariff tariff{.name = "some-api", .title = "Some API", .input = 1, .cached_input = 0.1};
   tariff.output = 4;
   tariff.date = "2026-10-01";
   tariff.source = {.title = "prices", .url = "https://example.org/prices", .date = "2026-10-01"};
-  sheet.costs.tariffs.push_back(tariff);
+  sheet.costs = price_plans(sheet.table.plans, input, {tariff});
 }
 
 bool has(const std::string& page, std::string_view text) {
