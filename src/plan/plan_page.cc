@@ -70,7 +70,6 @@ class Sheet {
     for (size_t i = 0; i < n; ++i) {
       drawn_.push_back(running[n == 1 ? 0 : i * (running.size() - 1) / (n - 1)]);
     }
-    all_drawn_ = drawn_.size() == running.size();
   }
 
   void heading() {
@@ -177,13 +176,23 @@ class Sheet {
     close_figure(numbers);
   }
 
-  std::vector<const Curve*> drawn_of(const std::vector<Curve>& curves) const {
-    std::vector<const Curve*> found;
-    for (const std::string& format : drawn_) {
-      const auto curve = std::ranges::find(curves, format, &Curve::format);
-      if (curve != curves.end()) found.push_back(&*curve);
+  // Each format has the same style in all plots.
+  std::vector<ChartLine> drawn_of(const std::vector<Curve>& curves) const {
+    std::vector<ChartLine> found;
+    for (size_t style = 0; style < drawn_.size(); ++style) {
+      const auto curve = std::ranges::find(curves, drawn_[style], &Curve::format);
+      if (curve != curves.end() && !curve->points.empty()) found.push_back({&*curve, style});
     }
     return found;
+  }
+
+  // For the caption: how many of the curves are drawn, if not all.
+  std::string drawn_note(const std::vector<Curve>& curves) const {
+    const size_t n_drawn = drawn_of(curves).size();
+    const auto n_running = static_cast<size_t>(
+        std::ranges::count_if(curves, [](const Curve& curve) { return !curve.points.empty(); }));
+    if (n_drawn == n_running) return "";
+    return fmt::format(" Drawn are {} formats, the table has all.", n_drawn);
   }
 
   // All x of the curves, rising.
@@ -199,9 +208,7 @@ class Sheet {
 
   void speed_plot(const std::string& title, const std::string& caption, const std::string& x_label,
                   const std::vector<Curve>& curves) {
-    const std::string drawn =
-        all_drawn_ ? "" : fmt::format(" Drawn are {} formats, the table has all.", drawn_.size());
-    open_figure(title, caption + drawn);
+    open_figure(title, caption + drawn_note(curves));
     HtmlTable numbers{.caption = "tokens/s by " + x_label};
     numbers.head = {"format"};
     LineChart chart{.title = title, .description = caption, .x_label = x_label};
@@ -211,7 +218,7 @@ class Sheet {
       chart.x_ticks.emplace_back(x, text);
       numbers.head.push_back(text);
     }
-    chart.curves = drawn_of(curves);
+    chart.lines = drawn_of(curves);
     for (const Curve& curve : curves) {
       HtmlTable::Row row = {plain(curve.format)};
       for (const double x : xs) {
@@ -278,7 +285,7 @@ class Sheet {
         "Cost of requests for a million tokens of their replies, prompts included, by hours of a "
         "day in which the machine works; it is paid for all day. Dashed: the same requests by "
         "tariffs. At 24 hours: a machine that is paid for only while it works.";
-    open_figure(title, caption);
+    open_figure(title, caption + drawn_note(curves));
     LineChart chart{.title = title, .description = caption, .x_label = "hours of work a day"};
     HtmlTable numbers{.caption = fmt::format("{} for a million tokens of replies", costs.currency)};
     numbers.head = {"format"};
@@ -286,7 +293,7 @@ class Sheet {
       chart.x_ticks.emplace_back(p.x, fmt::format("{:g}", p.x));
       numbers.head.push_back(fmt::format("{:g} h", p.x));
     }
-    chart.curves = drawn_of(curves);
+    chart.lines = drawn_of(curves);
     for (const Curve& curve : curves) {
       HtmlTable::Row row = {plain(curve.format)};
       for (const CurvePoint& p : curve.points) {
@@ -382,8 +389,7 @@ class Sheet {
   const PlanSheet& sheet_;
   const PlanTable& table_;
   std::string id_;
-  std::vector<std::string> drawn_;  // formats
-  bool all_drawn_ = true;
+  std::vector<std::string> drawn_;  // formats, in the order of their styles
   std::string out_;
 };
 
