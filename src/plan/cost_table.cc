@@ -20,13 +20,13 @@ PricedFormat priced_format(const Plan& plan, CostInput input) {
   input.usage.prompt_tokens = static_cast<double>(load.prompt_tokens);
   input.usage.output_tokens = static_cast<double>(load.reply_tokens);
   input.usage.cached_share = load.cached_share;
-  input.speeds = {plan.prefill.expected, plan.decode_total.expected, 0};
+  input.speeds = {plan.prefill.expected, plan.decode_total.expected, plan.cached.expected};
   const auto n = static_cast<double>(plan.n_machines);
   for (double* part : {&input.price.per_hour, &input.price.purchase, &input.price.watts,
                        &input.price.idle_watts}) {
     *part *= n;
   }
-  return {plan.format, input, plan.prefill, plan.decode_total, machine_cost(input)};
+  return {plan.format, input, plan.prefill, plan.decode_total, plan.cached, machine_cost(input)};
 }
 
 }  // namespace
@@ -58,6 +58,7 @@ std::string_view ownership_name(Ownership ownership) {
 }
 
 std::string money_text(double value) {
+  if (value > 0 && value < 0.0005) return "<0.001";
   return value < 0.995 ? fmt::format("{:.3f}", value)
          : value < 1e4 ? fmt::format("{:.2f}", value)
                        : fmt::format("{:.0f}", value);

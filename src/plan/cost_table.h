@@ -18,7 +18,8 @@ struct PricedFormat {
   CostInput input;  // with the expected speeds
   Estimate prefill;
   Estimate decode;  // of all users
-  Cost cost;        // machine_cost(input)
+  Estimate cached;
+  Cost cost;  // machine_cost(input)
 };
 
 struct CostTable {
@@ -39,7 +40,7 @@ CostTable price_plans(const std::vector<Plan>& plans, const CostInput& input,
 
 // "rented", "bought"
 std::string_view ownership_name(Ownership ownership);
-// Without the currency.
+// Without the currency. What is too small for its digits is not nothing: "<0.001".
 std::string money_text(double value);
 
 // The row of a format. Of tokens "-" where there are no requests.
