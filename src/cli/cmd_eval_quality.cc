@@ -35,7 +35,7 @@ struct QualityArgs {
   Numerics reference_numerics = Numerics::kExact;
   bool special = false;
   std::optional<KvStorage> kv;  // of the models to judge
-  ModelArgs machine;            // --isa, --threads, --chunk
+  ModelArgs machine;            // --expert-memory, --isa, --threads, --chunk
   bool json = false;
 };
 
@@ -130,7 +130,11 @@ class QualityCommand {
  private:
   void add(const std::string& path, Numerics numerics, std::optional<KvStorage> kv) {
     const int64_t chunk = std::min(args_.machine.chunk, args_.context - 1);
-    const ModelOptions options{.numerics = numerics, .kv = kv, .max_batch_tokens = chunk};
+    const ModelOptions options{
+        .numerics = numerics,
+        .kv = kv,
+        .max_batch_tokens = chunk,
+        .expert_memory = static_cast<int64_t>(args_.machine.expert_memory)};  // of each model
     entries_.push_back(std::make_unique<Entry>(path, *ops_, options));
     const Model& model = entries_.back()->model;
     if (args_.context <= model.config().max_position_embeddings) return;

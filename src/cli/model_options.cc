@@ -86,6 +86,10 @@ void ModelArgs::add_to(CLI::App& command) {
   command.add_option("--context", context, "Context length; 0 is the model's own")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 24))
       ->capture_default_str();
+  add_machine_to(command);
+}
+
+void ModelArgs::add_machine_to(CLI::App& command) {
   command
       .add_option("--expert-memory", expert_memory,
                   "Memory for the routed experts, such as 8G, beside which they are read from the\n"
@@ -93,10 +97,6 @@ void ModelArgs::add_to(CLI::App& command) {
       ->transform(CLI::AsSizeValue(false))
       ->check(CLI::Range(uint64_t{0}, uint64_t{1} << 50))
       ->capture_default_str();
-  add_machine_to(command);
-}
-
-void ModelArgs::add_machine_to(CLI::App& command) {
   command.add_option("--isa", isa, "Instruction set: auto is the best of this machine")
       ->check(CLI::IsMember({"auto", "scalar", "avx2", "avx2_vnni", "avx512", "avx512_vnni"}))
       ->capture_default_str();

@@ -29,9 +29,9 @@ struct ModelArgs {
   int64_t chunk = 512;         // tokens of one forward pass
   uint64_t expert_memory = 0;  // bytes; 0: all experts may stay in memory
 
-  // --model, --numerics, --kv, --context, --expert-memory and those of add_machine_to
+  // --model, --numerics, --kv, --context and those of add_machine_to
   void add_to(CLI::App& command);
-  // --isa, --threads, --pin, --chunk
+  // --expert-memory, --isa, --threads, --pin, --chunk
   void add_machine_to(CLI::App& command);
 };
 

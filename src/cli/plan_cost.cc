@@ -4,7 +4,6 @@
 
 #include <CLI/CLI.hpp>
 
-#include <algorithm>
 #include <utility>
 
 #include <fmt/core.h>
@@ -15,59 +14,11 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-bool has_price(const CostInput& input) {
-  return input.ownership == Ownership::kRented ? input.price.per_hour > 0
-                                               : input.price.purchase > 0;
-}
-
-CostRow row_of(const CostArgs& args, const MachinePrice& price, const Plan& plan) {
-  const Workload& load = plan.workload;
-  CostRow row{.format = plan.format};
-  row.input = {
-      .price = price,
-      .ownership = args.buy ? Ownership::kBought : Ownership::kRented,
-      .electricity_per_kwh = args.electricity_per_kwh,
-      .usage = {.requests_per_day = requests_per_day(args.requests_per_hour, args.idle_hours),
-                .prompt_tokens = static_cast<double>(load.prompt_tokens),
-                .output_tokens = static_cast<double>(load.reply_tokens),
-                .cached_share = load.cached_share,
-                .thinking_share = args.thinking_share,
-                .idle_hours_per_day = args.idle_hours},
-      .speeds = {plan.prefill.expected, plan.decode_total.expected, 0}};
-  if (plan.verdict == Verdict::kNo || !has_price(row.input)) return row;
-  // Every machine of a split has its price.
-  const auto n = static_cast<double>(plan.n_machines);
-  for (double* part : {&row.input.price.per_hour, &row.input.price.purchase, &row.input.price.watts,
-                       &row.input.price.idle_watts}) {
-    *part *= n;
-  }
-  row.cost = machine_cost(row.input);
-  return row;
-}
-
-std::string money(double value) {
-  return value < 0.995 ? fmt::format("{:.3f}", value) : fmt::format("{:.2f}", value);
-}
-
-std::string break_even(const CostRow& row, const Tariff& tariff) {
-  if (tariff.currency != row.input.price.currency) return "other money";
-  const auto requests = break_even_requests_per_day(row.input, tariff);
-  return requests ? fmt::format("{:.0f}/day", *requests) : "never";
-}
-
-void print_row(const CostRow& row) {
-  if (!row.cost) return;  // no price, or it does not run
-  const Cost& cost = *row.cost;
-  fmt::print("{:<10}{:>8.0f}%{:>10}{:>10}", row.format, 100 * cost.busy_share, cost.n_machines,
-             money(cost.per_day));
-  if (cost.per_million) {
-    fmt::print("{:>9}{:>9}{:>9}", money(cost.per_million->input), money(cost.per_million->cached),
-               money(cost.per_million->output));
-  } else {
-    fmt::print("{:>9}{:>9}{:>9}", "-", "-", "-");
-  }
-  fmt::print("{:>9}{:>9}\n", money(cost.full_load_per_million.input),
-             money(cost.full_load_per_million.output));
+void print_row(const PricedFormat& priced) {
+  const CostTexts texts = cost_texts(priced.cost);
+  fmt::print("{:<10}{:>9}{:>10}{:>10}{:>9}{:>9}{:>9}{:>9}{:>9}\n", priced.format, texts.busy,
+             texts.machines, texts.per_day, texts.input, texts.cached, texts.output,
+             texts.full_load_input, texts.full_load_output);
 }
 
 }  // namespace
@@ -101,12 +52,15 @@ CostTable cost_table(const CostArgs& args, Machine machine, const std::vector<Pl
   price.purchase = args.purchase.value_or(price.purchase);
   price.watts = args.watts.value_or(price.watts);
   price.lifetime_years = args.years.value_or(price.lifetime_years);
-  CostTable table{.currency = price.currency};
-  for (const Plan& plan : plans) table.rows.push_back(row_of(args, price, plan));
-  table.tariffs = std::move(tariffs);
-  const bool is_priced =
-      std::ranges::any_of(table.rows, [](const CostRow& row) { return row.cost.has_value(); });
-  if (is_priced && !own_price) {
+  const CostInput input = {
+      .price = price,
+      .ownership = args.buy ? Ownership::kBought : Ownership::kRented,
+      .electricity_per_kwh = args.electricity_per_kwh,
+      .usage = {.requests_per_day = requests_per_day(args.requests_per_hour, args.idle_hours),
+                .thinking_share = args.thinking_share,
+                .idle_hours_per_day = args.idle_hours}};
+  CostTable table = price_plans(plans, input, std::move(tariffs));
+  if (!table.formats.empty() && !own_price) {
     if (const auto old = price_age_warning(machine.name, price.date, today)) {
       table.warnings.push_back(*old);
     }
@@ -118,34 +72,25 @@ CostTable cost_table(const CostArgs& args, Machine machine, const std::vector<Pl
 }
 
 void print_costs(const CostTable& table) {
-  const bool is_priced =
-      std::ranges::any_of(table.rows, [](const CostRow& row) { return row.cost.has_value(); });
-  if (!is_priced) {
-    const bool runs = std::ranges::any_of(
-        table.rows, [](const CostRow& row) { return row.input.speeds.decode > 0; });
-    if (runs) {
-      fmt::print("No price is known: --price-per-hour, or --buy with --purchase, gives one.\n");
-    }
-    return;
+  if (table.lacks_price) {
+    fmt::print("No price is known: --price-per-hour, or --buy with --purchase, gives one.\n");
   }
-  const UsageProfile& usage = table.rows.front().input.usage;
+  if (table.formats.empty()) return;
+  const CostInput& input = table.formats.front().input;
   fmt::print("\ncost in {}, {} ({:.0f} requests a day)\n", table.currency,
-             table.rows.front().input.ownership == Ownership::kRented ? "rented" : "bought",
-             usage.requests_per_day);
+             ownership_name(input.ownership), input.usage.requests_per_day);
   fmt::print("{:<10}{:>9}{:>10}{:>10}{:>9}{:>9}{:>9}{:>18}\n", "", "", "", "", "million", "tokens",
              "", "at full load");
   fmt::print("{:<10}{:>9}{:>10}{:>10}{:>9}{:>9}{:>9}{:>9}{:>9}\n", "format", "busy", "machines",
              "a day", "input", "cached", "output", "input", "output");
-  for (const CostRow& row : table.rows) print_row(row);
-  fmt::print("\n{:<34}{:>9}{:>9}{:>9}{:>12}", "tariffs", "input", "cached", "output", "seen");
-  const auto best = std::ranges::min_element(table.rows, {}, [](const CostRow& row) {
-    return row.cost ? row.cost->full_load_per_million.output : 1e300;
-  });
-  fmt::print("  pays from, {}\n", best->format);
+  for (const PricedFormat& priced : table.formats) print_row(priced);
+  const PricedFormat& cheapest = table.cheapest();
+  fmt::print("\n{:<34}{:>9}{:>9}{:>9}{:>12}  pays from, {}\n", "tariffs", "input", "cached",
+             "output", "seen", cheapest.format);
   for (const Tariff& tariff : table.tariffs) {
-    fmt::print("{:<34}{:>9}{:>9}{:>9}{:>12}  {}\n", tariff.title, money(tariff.input),
-               money(tariff.cached_input), money(tariff.output), tariff.date,
-               break_even(*best, tariff));
+    fmt::print("{:<34}{:>9}{:>9}{:>9}{:>12}  {}\n", tariff.title, money_text(tariff.input),
+               money_text(tariff.cached_input), money_text(tariff.output), tariff.date,
+               break_even_text(cheapest, tariff));
   }
   for (const Tariff& tariff : table.tariffs) {
     if (!tariff.note.empty()) fmt::print("{}: {}\n", tariff.title, tariff.note);
@@ -159,17 +104,17 @@ nlohmann::ordered_json to_json(const CostTable& table) {
         {"input", c.input}, {"cached", c.cached}, {"output", c.output}, {"answer", c.answer}};
   };
   Json rows = Json::array();
-  for (const CostRow& row : table.rows) {
-    if (!row.cost) continue;
-    Json json = {{"format", row.format},
-                 {"busy_share", row.cost->busy_share},
-                 {"machines", row.cost->n_machines},
-                 {"per_day", row.cost->per_day},
-                 {"per_million_at_full_load", tokens(row.cost->full_load_per_million)}};
-    if (row.cost->per_million) json["per_million"] = tokens(*row.cost->per_million);
+  for (const PricedFormat& priced : table.formats) {
+    const Cost& cost = priced.cost;
+    Json json = {{"format", priced.format},
+                 {"busy_share", cost.busy_share},
+                 {"machines", cost.n_machines},
+                 {"per_day", cost.per_day},
+                 {"per_million_at_full_load", tokens(cost.full_load_per_million)}};
+    if (cost.per_million) json["per_million"] = tokens(*cost.per_million);
     for (const Tariff& tariff : table.tariffs) {
-      if (tariff.currency != row.input.price.currency) continue;
-      const auto requests = break_even_requests_per_day(row.input, tariff);
+      if (tariff.currency != priced.input.price.currency) continue;
+      const auto requests = break_even_requests_per_day(priced.input, tariff);
       json["break_even_requests_day"][tariff.name] = requests ? Json(*requests) : Json();
     }
     rows.push_back(std::move(json));

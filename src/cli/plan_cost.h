@@ -1,9 +1,7 @@
 // The cost part of `dsv4 plan`: options of use and prices, and what tokens cost beside API tariffs.
 #pragma once
 
-#include "plan/cost.h"
-#include "plan/planner.h"
-#include "plan/tariff.h"
+#include "plan/cost_table.h"
 
 #include <optional>
 #include <string>
@@ -30,20 +28,6 @@ struct CostArgs {
   std::string tariffs;  // a file; empty: those of the program
 
   void add_to(CLI::App& command);
-};
-
-// One machine and format. `cost` is nothing where the plan does not run or there is no price.
-struct CostRow {
-  std::string format;
-  CostInput input;
-  std::optional<Cost> cost;
-};
-
-struct CostTable {
-  std::string currency;
-  std::vector<CostRow> rows;
-  std::vector<Tariff> tariffs;
-  std::vector<std::string> warnings;  // of prices that are old
 };
 
 // `machine` with the prices of the options. `today`: YYYY-MM-DD.

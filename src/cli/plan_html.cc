@@ -17,12 +17,7 @@ PlanSheet plan_sheet(const PlanTable& table, const Machine& machine, const CostT
   const int64_t most =
       max_context > 0 ? max_context : std::max(kUsualContext, table.workload.context);
   sheet.speeds = speed_curves(formats, table.workload, most, plan_for);
-  sheet.costs = {.currency = costs.currency, .tariffs = costs.tariffs, .warnings = costs.warnings};
-  for (size_t i = 0; i < costs.rows.size(); ++i) {
-    if (!costs.rows[i].cost) continue;
-    sheet.costs.formats.push_back(
-        {formats[i], costs.rows[i].input, table.plans[i].prefill, table.plans[i].decode_total});
-  }
+  sheet.costs = costs;
   return sheet;
 }
 

@@ -48,6 +48,7 @@ Json plan_json(const Plan& plan) {
     json["decode_tokens_s"] = json_of(plan.decode);
     json["decode_total_tokens_s"] = json_of(plan.decode_total);
     json["prefill_tokens_s"] = json_of(plan.prefill);
+    json["cached_tokens_s"] = json_of(plan.cached);
     json["first_token_s"] = json_of(plan.first_token_s);
     json["between_tokens_s"] = {{"p50", json_of(plan.between_p50_s)},
                                 {"p95", json_of(plan.between_p95_s)},

@@ -43,15 +43,6 @@ const CharDfa::Edge* find_edge(const std::vector<CharDfa::Edge>& edges, char32_t
 
 }  // namespace
 
-void AutomatonBudget::spend(size_t work, std::string_view where) {
-  if (work > work_) {
-    work_ = 0;
-    throw Error(ErrorCode::kUnsupported, std::string(where),
-                "the pattern or combination of patterns is too complex; make it simpler");
-  }
-  work_ -= work;
-}
-
 void AutomatonBudget::check_states(size_t n_states, std::string_view where) {
   if (n_states <= kMaxStates) return;
   throw Error(ErrorCode::kUnsupported, std::string(where),

@@ -2,6 +2,8 @@
 // and how they are combined. Grammars get them in bytes (char_encoding.h).
 #pragma once
 
+#include "grammar/work_budget.h"
+
 #include <compare>
 #include <cstddef>
 #include <cstdint>
@@ -14,16 +16,13 @@ namespace dsv4 {
 
 // A bound on the size of automata and on the work to build them: patterns may be exponential.
 // Throws Error(kUnsupported) at `where` when it is spent.
-class AutomatonBudget {
+class AutomatonBudget : public WorkBudget {
  public:
-  explicit AutomatonBudget(size_t work = 5'000'000) : work_(work) {}
-  void spend(size_t work, std::string_view where);
-  bool is_spent() const { return work_ == 0; }
+  AutomatonBudget()
+      : WorkBudget(5'000'000, ErrorCode::kUnsupported,
+                   "the pattern or combination of patterns is too complex; make it simpler") {}
   static void check_states(size_t n_states, std::string_view where);
   static constexpr size_t kMaxStates = 20'000;
-
- private:
-  size_t work_;
 };
 
 struct CharRange {

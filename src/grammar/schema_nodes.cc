@@ -248,15 +248,6 @@ size_t SchemaResolver::size_of(const Partial& partial) {
   return size;
 }
 
-void AlternativesBudget::spend(size_t work, const std::string& path) {
-  if (work > work_) {
-    work_ = 0;
-    throw Error(ErrorCode::kOutOfRange, path,
-                "the schema has too many combinations of alternatives; use fewer anyOf and allOf");
-  }
-  work_ -= work;
-}
-
 void SchemaResolver::spend_comparisons(size_t n_comparisons, const std::string& path) {
   constexpr size_t kPerWork = 64;
   budget_.spend(1 + n_comparisons / kPerWork, path);

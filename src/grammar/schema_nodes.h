@@ -2,6 +2,7 @@
 // the alternatives that anyOf, oneOf, allOf and $ref come to.
 #pragma once
 
+#include "grammar/work_budget.h"
 #include "text/json.h"
 
 #include <cstddef>
@@ -58,13 +59,12 @@ void check_keywords(const SchemaNode& node);
 
 // A bound on the work for alternatives, of which there may be exponentially many: about the
 // schemas that are looked at and copied. Throws Error(kOutOfRange) at `path` when it is spent.
-class AlternativesBudget {
+class AlternativesBudget : public WorkBudget {
  public:
-  void spend(size_t work, const std::string& path);
-  bool is_spent() const { return work_ == 0; }
-
- private:
-  size_t work_ = 500'000;
+  AlternativesBudget()
+      : WorkBudget(
+            500'000, ErrorCode::kOutOfRange,
+            "the schema has too many combinations of alternatives; use fewer anyOf and allOf") {}
 };
 
 class SchemaResolver {

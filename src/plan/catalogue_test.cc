@@ -7,6 +7,7 @@
 #include <fmt/core.h>
 #include <fmt/ranges.h>
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 namespace dsv4 {
 namespace {
@@ -61,15 +62,91 @@ TEST(Catalogue, has_the_machines_that_people_ask_about) {
   EXPECT_NE(catalogue_machine("mac-studio-192").title.find("M2 Ultra"), std::string::npos);
 }
 
+using Json = nlohmann::ordered_json;
+
+// As the table has them: 1,307.4.
+std::string figure(double value) {
+  std::string text = fmt::format("{:.2f}", value);
+  while (text.back() == '0') text.pop_back();
+  if (text.back() == '.') text.pop_back();
+  for (size_t at = std::min(text.find('.'), text.size()); at > 3; at -= 3) text.insert(at - 3, ",");
+  return text;
+}
+
+std::string figure_or_nothing(double value) { return value > 0 ? figure(value) : ""; }
+
+// FP32 is the last resort.
+std::string arithmetic_of(const DeviceRates& rates) {
+  std::vector<std::string> parts;
+  const auto add = [&](const char* name, double rate) {
+    if (rate > 0) parts.push_back(fmt::format("{} {}", name, figure(rate * 1e-12)));
+  };
+  add("BF16", rates.bf16);
+  add("FP8", rates.fp8);
+  add("INT8", rates.int8);
+  add("FP4", rates.fp4);
+  if (rates.bf16 == 0) add("FP32", rates.f32);
+  return parts.empty() ? "not known" : fmt::format("{}", fmt::join(parts, ", "));
+}
+
+std::string price_of(const MachinePrice& price) {
+  if (price.per_hour > 0) return fmt::format("{} an hour ({})", figure(price.per_hour), price.date);
+  if (price.purchase > 0) return fmt::format("{} ({})", figure(price.purchase), price.date);
+  return "";
+}
+
+void collect_sources(const Json& fields, std::vector<std::string>& ids) {
+  for (const Json& field : fields) {
+    if (!field.is_object() || !field.contains("source")) continue;
+    const auto id = field["source"].get<std::string>();
+    if (std::ranges::find(ids, id) == ids.end()) ids.push_back(id);
+  }
+}
+
+// In the order of the file, each as a link if it is a page; without assumptions and calculations.
+std::string sources_of(const Json& machine, const Json& sources) {
+  std::vector<std::string> ids;
+  collect_sources(machine, ids);
+  if (machine.contains("price")) collect_sources(machine["price"], ids);
+  std::vector<std::string> cells;
+  for (const std::string& id : ids) {
+    const Json& source = sources[id];
+    const auto title = source["title"].get<std::string>();
+    if (title.starts_with("assumption") || title.starts_with("calculated:")) continue;
+    cells.push_back(source.contains("url")
+                        ? fmt::format("[{}]({})", id, source["url"].get<std::string>())
+                        : id);
+  }
+  return cells.empty() ? "assumptions" : fmt::format("{}", fmt::join(cells, ", "));
+}
+
+std::string row_of(const Machine& m, const std::string& sources) {
+  constexpr double kGib = 1 << 30;
+  const std::string devices = m.n_devices > 1 ? fmt::format("{} x ", m.n_devices) : "";
+  const std::vector<std::string> cells = {"`" + m.name + "`",
+                                          m.title,
+                                          devices + figure(m.memory_bytes / kGib),
+                                          figure(m.rates.read * 1e-9),
+                                          arithmetic_of(m.rates),
+                                          figure_or_nothing(m.link * 1e-9),
+                                          figure_or_nothing(m.host_memory_bytes / kGib),
+                                          price_of(m.price),
+                                          sources};
+  return fmt::format("| {} |", fmt::join(cells, " | "));
+}
+
 TEST(Catalogue, is_the_table_of_the_documentation) {
   const std::string text = read_file(DSV4_SOURCE_DIR "/docs/hardware.md");
-  size_t at = 0;
-  for (const Machine& machine : machine_catalogue()) {
-    const std::string row = fmt::format("\n| `{}` | {} |", machine.name, machine.title);
-    at = text.find(row, at);
-    ASSERT_NE(at, std::string::npos) << row;
+  std::vector<std::string> rows;
+  for (size_t at = text.find("\n| `"); at != std::string::npos; at = text.find("\n| `", at + 1)) {
+    rows.push_back(text.substr(at + 1, text.find('\n', at + 1) - at - 1));
   }
-  EXPECT_EQ(text.find("\n| `", at + 1), std::string::npos);
+  const Json file = Json::parse(read_file(DSV4_SOURCE_DIR "/data/machines.json"));
+  const std::vector<Machine>& machines = machine_catalogue();
+  ASSERT_EQ(rows.size(), machines.size());
+  for (size_t i = 0; i < machines.size(); ++i) {
+    EXPECT_EQ(rows[i], row_of(machines[i], sources_of(file["machines"][i], file["sources"])));
+  }
 }
 
 TEST(Catalogue, lists_its_names_when_there_is_no_such_machine) {

@@ -68,7 +68,7 @@ void check_input(const CostInput& input) {
   check_usage(input.usage);
   check_speed("speeds.prefill", input.speeds.prefill);
   check_speed("speeds.decode", input.speeds.decode);
-  if (input.speeds.cached != 0) check_speed("speeds.cached", input.speeds.cached);
+  check_speed("speeds.cached", input.speeds.cached);
 }
 
 double cached_tokens(const UsageProfile& usage) { return usage.prompt_tokens * usage.cached_share; }
@@ -82,7 +82,7 @@ TokenCosts token_costs(const CostInput& input, double second_cost) {
   const TokenSpeeds& speeds = input.speeds;
   TokenCosts costs;
   costs.input = second_cost * kMillion / speeds.prefill;
-  costs.cached = speeds.cached == 0 ? 0 : second_cost * kMillion / speeds.cached;
+  costs.cached = second_cost * kMillion / speeds.cached;
   costs.output = second_cost * kMillion / speeds.decode;
   costs.answer = costs.output / (1 - input.usage.thinking_share);
   return costs;
@@ -90,8 +90,8 @@ TokenCosts token_costs(const CostInput& input, double second_cost) {
 
 double request_seconds(const CostInput& input) {
   const UsageProfile& usage = input.usage;
-  const double cached_s = input.speeds.cached == 0 ? 0 : cached_tokens(usage) / input.speeds.cached;
-  const double seconds = new_tokens(usage) / input.speeds.prefill + cached_s +
+  const double seconds = new_tokens(usage) / input.speeds.prefill +
+                         cached_tokens(usage) / input.speeds.cached +
                          usage.output_tokens / input.speeds.decode;
   if (!(seconds > 0)) refuse("usage.output_tokens", usage.output_tokens, "tokens that take time");
   return seconds;

@@ -33,7 +33,7 @@ inline double requests_per_day(double per_hour, double idle_hours_per_day) {
 struct TokenSpeeds {
   double prefill = 0;
   double decode = 0;
-  double cached = 0;  // tokens of a kept prefix; 0: they take no time
+  double cached = 0;  // tokens of a kept prefix, whose state is copied
 };
 
 enum class Ownership { kRented, kBought };
@@ -49,7 +49,7 @@ struct CostInput {
 // Of a million tokens of each kind. A kind costs what the machine costs in the time that it takes.
 struct TokenCosts {
   double input = 0;   // second_cost * 1e6 / prefill
-  double cached = 0;  // second_cost * 1e6 / speeds.cached, 0 where they take no time
+  double cached = 0;  // second_cost * 1e6 / cached
   double output = 0;  // second_cost * 1e6 / decode, thinking included
   double answer = 0;  // output / (1 - thinking_share): output that is no thinking
 };

@@ -143,7 +143,7 @@ struct PlacedLabel {
   double at = 0;     // of its line
   double place = 0;  // of the label
   std::string text;
-  size_t curve = 0;
+  size_t style = 0;  // of a curve's
 };
 
 // From top to bottom, each below the one before it; what passes the bottom moves all up again.
@@ -172,7 +172,7 @@ class LinePlot {
       low = std::min(low, a);
       high = std::max(high, b);
     };
-    for (const Curve* curve : chart.curves) {
+    for (const auto& [curve, style] : chart.lines) {
       longest = std::max(longest, std::min(curve->format.size(), kMostLetters));
       for (const CurvePoint& p : curve->points) {
         if (drawable(p)) include(p.y.low, p.y.high);
@@ -195,8 +195,8 @@ class LinePlot {
       label(svg_, (kLeft + right_) / 2, (kTop + kBottom) / 2, "middle", "name", "no format runs");
       return svg_.finish();
     }
-    for (size_t i = 0; i < chart_.curves.size(); ++i) draw_band(i);
-    for (size_t i = 0; i < chart_.curves.size(); ++i) draw_curve(i);
+    for (const ChartLine& line : chart_.lines) draw_band(line);
+    for (const ChartLine& line : chart_.lines) draw_curve(line);
     draw_levels();
     draw_labels();
     return svg_.finish();
@@ -245,14 +245,15 @@ class LinePlot {
                           : fmt::format("{:.4g}M", value * 1e-6);
   }
 
-  void draw_band(size_t i) {
+  void draw_band(const ChartLine& line) {
     std::string low, high;
-    for (const CurvePoint& p : chart_.curves[i]->points) {
+    for (const CurvePoint& p : line.curve->points) {
       if (!drawable(p)) continue;
       high += fmt::format("{:.1f},{:.1f} ", x_at(p.x), y_.at(p.y.high));
       low.insert(0, fmt::format("{:.1f},{:.1f} ", x_at(p.x), y_.at(p.y.low)));
     }
-    if (!high.empty()) svg_.add("<polygon points=\"{}{}\" class=\"b{}\"/>\n", high, low, i);
+    if (!high.empty())
+      svg_.add("<polygon points=\"{}{}\" class=\"b{}\"/>\n", high, low, line.style);
   }
 
   // Named at the left, with their values.
@@ -270,8 +271,8 @@ class LinePlot {
     }
   }
 
-  void draw_curve(size_t i) {
-    const Curve& curve = *chart_.curves[i];
+  void draw_curve(const ChartLine& line) {
+    const Curve& curve = *line.curve;
     std::string points;
     const CurvePoint* last = nullptr;
     for (const CurvePoint& p : curve.points) {
@@ -280,14 +281,14 @@ class LinePlot {
       last = &p;
     }
     if (last == nullptr) return;
-    svg_.add("<polyline points=\"{}\" class=\"s{}\"/>\n", points, i);
+    svg_.add("<polyline points=\"{}\" class=\"s{}\"/>\n", points, line.style);
     for (const CurvePoint& p : curve.points) {
       if (!drawable(p)) continue;
       svg_.add(
           "<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"2.6\" class=\"d{}\"><title>{}, {:.6g}: "
           "{:.4g} ({:.4g} to {:.4g})</title></circle>\n",
-          x_at(p.x), y_.at(p.y.expected), i, escape_markup(curve.format), p.x, p.y.expected,
-          p.y.low, p.y.high);
+          x_at(p.x), y_.at(p.y.expected), line.style, escape_markup(curve.format), p.x,
+          p.y.expected, p.y.low, p.y.high);
     }
     const double y = y_.at(last->y.expected);
     // A curve that ends early is named where it ends.
@@ -295,14 +296,14 @@ class LinePlot {
       label(svg_, x_at(last->x) + 6, y + 4, "start", "name", shortened(curve.format, kMostLetters));
       return;
     }
-    labels_.push_back({y, y, shortened(curve.format, kMostLetters), i});
+    labels_.push_back({y, y, shortened(curve.format, kMostLetters), line.style});
   }
 
   void draw_labels() {
     spread(labels_, kTop, kBottom);
     for (const PlacedLabel& l : labels_) {
       svg_.add("<line x1=\"{:.1f}\" y1=\"{:.1f}\" x2=\"{:.1f}\" y2=\"{:.1f}\" class=\"s{}\"/>\n",
-               right_, l.at, right_ + 9, l.place, l.curve);
+               right_, l.at, right_ + 9, l.place, l.style);
       label(svg_, right_ + 12, l.place + 4, "start", "name", l.text);
     }
   }

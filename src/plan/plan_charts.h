@@ -23,12 +23,17 @@ const std::vector<MemoryClass>& memory_classes();
 // A bar for each plan, and a line where the memory of one machine ends.
 std::string memory_chart(const std::vector<Plan>& plans, const std::string& title);
 
+struct ChartLine {
+  const Curve* curve;
+  size_t style;  // class "sSTYLE", below kMostCurves
+};
+
 struct LineChart {
   std::string title;
   std::string description;
   std::string x_label;
   std::vector<std::pair<double, std::string>> x_ticks;
-  std::vector<const Curve*> curves;  // in styles "s0", "s1", ...; at most kMostCurves
+  std::vector<ChartLine> lines;                        // at most kMostCurves
   std::vector<std::pair<double, std::string>> levels;  // horizontal lines with their names
 };
 inline constexpr size_t kMostCurves = 4;

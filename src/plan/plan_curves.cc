@@ -34,11 +34,12 @@ void add_point(Curve& curve, double x, const Plan& plan, const Estimate& y) {
   if (plan.verdict != Verdict::kNo) curve.points.push_back({x, y});
 }
 
-double cost_at(const PricedFormat& priced, const TokenSpeeds& speeds, double hours) {
+// `speeds`: the least, expected or most of each.
+double cost_at(const PricedFormat& priced, double Estimate::*speeds, double hours) {
   // A bit less than the whole day, so that one machine is enough.
   constexpr double kLess = 1 - 1e-9;
   CostInput input = priced.input;
-  input.speeds = speeds;
+  input.speeds = {priced.prefill.*speeds, priced.decode.*speeds, priced.cached.*speeds};
   input.usage.idle_hours_per_day = 0;
   input.usage.requests_per_day = 0;
   const double request_s = machine_cost(input).request_s;
@@ -109,17 +110,12 @@ ExpertTraffic OtherLoads::traffic(size_t format, const Workload& load, double ro
 
 Curve cost_by_hours(const PricedFormat& priced) {
   constexpr std::array<double, 8> kHours = {0.5, 1, 2, 4, 8, 12, 16, 24};
-  const auto speeds = [](double prefill, double decode) { return TokenSpeeds{prefill, decode, 0}; };
   Curve curve{.format = priced.format};
   for (const double hours : kHours) {
-    const auto at = [&](double prefill, double decode) {
-      return cost_at(priced, speeds(prefill, decode), hours);
-    };
+    const auto at = [&](double Estimate::*speeds) { return cost_at(priced, speeds, hours); };
     // The fastest machine is the cheapest.
-    curve.points.push_back({hours,
-                            {at(priced.prefill.high, priced.decode.high),
-                             at(priced.prefill.expected, priced.decode.expected),
-                             at(priced.prefill.low, priced.decode.low)}});
+    curve.points.push_back(
+        {hours, {at(&Estimate::high), at(&Estimate::expected), at(&Estimate::low)}});
   }
   return curve;
 }

@@ -1,7 +1,7 @@
 // Speed and cost of plans over what may vary: the lines of the plots of `dsv4 plan --html`.
 #pragma once
 
-#include "plan/cost.h"
+#include "plan/cost_table.h"
 #include "plan/planner.h"
 
 #include <cstdint>
@@ -66,14 +66,6 @@ class OtherLoads {
   PlanOptions options_;
   ExpertModelFor model_for_;
   std::map<std::pair<size_t, int64_t>, Forecast> forecasts_;
-};
-
-// What a format costs on a machine, and how exactly its speeds are known.
-struct PricedFormat {
-  std::string format;
-  CostInput input;  // with the expected speeds
-  Estimate prefill;
-  Estimate decode;  // of all users
 };
 
 // What requests cost for a million tokens of replies, prompts included, by the hours of a day in

@@ -91,9 +91,10 @@ PricedFormat priced() {
   PricedFormat p{.format = "a"};
   p.input.price.per_hour = 3.6;
   p.input.usage = {.requests_per_day = 1, .prompt_tokens = 2000, .output_tokens = 800};
-  p.input.speeds = {1000, 100, 0};
+  p.input.speeds = {1000, 100, 1e6};
   p.prefill = {500, 1000, 2000};
   p.decode = {50, 100, 200};
+  p.cached = {5e5, 1e6, 2e6};
   return p;
 }
 

@@ -21,12 +21,6 @@ Markup verdict_mark(const Plan& plan) {
   return element("span", style, plain(verdict_name(plan.verdict)));
 }
 
-std::string money(double value) {
-  return value < 0.995 ? fmt::format("{:.3f}", value)
-         : value < 1e4 ? fmt::format("{:.2f}", value)
-                       : fmt::format("{:.0f}", value);
-}
-
 std::string tokens_text(int64_t tokens) {
   if (tokens >= 1 << 20 && tokens % (1 << 20) == 0) return fmt::format("{}M", tokens >> 20);
   if (tokens >= 1 << 10 && tokens % (1 << 10) == 0) return fmt::format("{}K", tokens >> 10);
@@ -76,7 +70,6 @@ class Sheet {
     for (size_t i = 0; i < n; ++i) {
       drawn_.push_back(running[n == 1 ? 0 : i * (running.size() - 1) / (n - 1)]);
     }
-    all_drawn_ = drawn_.size() == running.size();
   }
 
   void heading() {
@@ -183,13 +176,23 @@ class Sheet {
     close_figure(numbers);
   }
 
-  std::vector<const Curve*> drawn_of(const std::vector<Curve>& curves) const {
-    std::vector<const Curve*> found;
-    for (const std::string& format : drawn_) {
-      const auto curve = std::ranges::find(curves, format, &Curve::format);
-      if (curve != curves.end()) found.push_back(&*curve);
+  // Each format has the same style in all plots.
+  std::vector<ChartLine> drawn_of(const std::vector<Curve>& curves) const {
+    std::vector<ChartLine> found;
+    for (size_t style = 0; style < drawn_.size(); ++style) {
+      const auto curve = std::ranges::find(curves, drawn_[style], &Curve::format);
+      if (curve != curves.end() && !curve->points.empty()) found.push_back({&*curve, style});
     }
     return found;
+  }
+
+  // For the caption: how many of the curves are drawn, if not all.
+  std::string drawn_note(const std::vector<Curve>& curves) const {
+    const size_t n_drawn = drawn_of(curves).size();
+    const auto n_running = static_cast<size_t>(
+        std::ranges::count_if(curves, [](const Curve& curve) { return !curve.points.empty(); }));
+    if (n_drawn == n_running) return "";
+    return fmt::format(" Drawn are {} formats, the table has all.", n_drawn);
   }
 
   // All x of the curves, rising.
@@ -205,9 +208,7 @@ class Sheet {
 
   void speed_plot(const std::string& title, const std::string& caption, const std::string& x_label,
                   const std::vector<Curve>& curves) {
-    const std::string drawn =
-        all_drawn_ ? "" : fmt::format(" Drawn are {} formats, the table has all.", drawn_.size());
-    open_figure(title, caption + drawn);
+    open_figure(title, caption + drawn_note(curves));
     HtmlTable numbers{.caption = "tokens/s by " + x_label};
     numbers.head = {"format"};
     LineChart chart{.title = title, .description = caption, .x_label = x_label};
@@ -217,7 +218,7 @@ class Sheet {
       chart.x_ticks.emplace_back(x, text);
       numbers.head.push_back(text);
     }
-    chart.curves = drawn_of(curves);
+    chart.lines = drawn_of(curves);
     for (const Curve& curve : curves) {
       HtmlTable::Row row = {plain(curve.format)};
       for (const double x : xs) {
@@ -253,15 +254,14 @@ class Sheet {
   }
 
   void costs() {
-    const PageCosts& costs = sheet_.costs;
+    const CostTable& costs = sheet_.costs;
     if (costs.formats.empty()) return;
     add("<h3>Cost</h3>\n");
     const CostInput& input = costs.formats.front().input;
     const UsageProfile& usage = input.usage;
-    const bool rented = input.ownership == Ownership::kRented;
     add("<p>In {}, for a machine that is {}. {:.0f} requests a day, of {:.0f} tokens ({:.0f} % "
         "cached) with {:.0f} of reply, {:.0f} % of them thinking.</p>\n",
-        escape_markup(costs.currency), rented ? "rented" : "bought", usage.requests_per_day,
+        escape_markup(costs.currency), ownership_name(input.ownership), usage.requests_per_day,
         usage.prompt_tokens, 100 * usage.cached_share, usage.output_tokens,
         100 * usage.thinking_share);
     for (const std::string& warning : costs.warnings) {
@@ -277,7 +277,7 @@ class Sheet {
   }
 
   void cost_plot() {
-    const PageCosts& costs = sheet_.costs;
+    const CostTable& costs = sheet_.costs;
     std::vector<Curve> curves;
     for (const PricedFormat& priced : costs.formats) curves.push_back(cost_by_hours(priced));
     const std::string title = "Cost against use";
@@ -285,7 +285,7 @@ class Sheet {
         "Cost of requests for a million tokens of their replies, prompts included, by hours of a "
         "day in which the machine works; it is paid for all day. Dashed: the same requests by "
         "tariffs. At 24 hours: a machine that is paid for only while it works.";
-    open_figure(title, caption);
+    open_figure(title, caption + drawn_note(curves));
     LineChart chart{.title = title, .description = caption, .x_label = "hours of work a day"};
     HtmlTable numbers{.caption = fmt::format("{} for a million tokens of replies", costs.currency)};
     numbers.head = {"format"};
@@ -293,11 +293,11 @@ class Sheet {
       chart.x_ticks.emplace_back(p.x, fmt::format("{:g}", p.x));
       numbers.head.push_back(fmt::format("{:g} h", p.x));
     }
-    chart.curves = drawn_of(curves);
+    chart.lines = drawn_of(curves);
     for (const Curve& curve : curves) {
       HtmlTable::Row row = {plain(curve.format)};
       for (const CurvePoint& p : curve.points) {
-        row.push_back(plain(money(p.y.low) + "-" + money(p.y.high)));
+        row.push_back(plain(money_text(p.y.low) + "-" + money_text(p.y.high)));
       }
       numbers.rows.push_back(std::move(row));
     }
@@ -323,26 +323,21 @@ class Sheet {
                  "input at full load",
                  "output at full load"};
     for (const PricedFormat& priced : sheet_.costs.formats) {
-      const Cost cost = machine_cost(priced.input);
-      const auto now = [&](double TokenCosts::*kind) {
-        return plain(cost.per_million ? money((*cost.per_million).*kind) : "-");
-      };
-      html.rows.push_back({plain(priced.format),
-                           plain(fmt::format("{:.0f} %", 100 * cost.busy_share)),
-                           plain(fmt::format("{}", cost.n_machines)), plain(money(cost.per_day)),
-                           now(&TokenCosts::input), now(&TokenCosts::cached),
-                           now(&TokenCosts::output), plain(money(cost.full_load_per_million.input)),
-                           plain(money(cost.full_load_per_million.output))});
+      const CostTexts texts = cost_texts(priced.cost);
+      HtmlTable::Row row = {plain(priced.format)};
+      for (const std::string* text :
+           {&texts.busy, &texts.machines, &texts.per_day, &texts.input, &texts.cached,
+            &texts.output, &texts.full_load_input, &texts.full_load_output}) {
+        row.push_back(plain(*text));
+      }
+      html.rows.push_back(std::move(row));
     }
     add(to_markup(html));
   }
 
   void tariff_table() {
-    const PageCosts& costs = sheet_.costs;
-    const auto cheapest =
-        std::ranges::min_element(costs.formats, {}, [](const PricedFormat& priced) {
-          return machine_cost(priced.input).full_load_per_million.output;
-        });
+    const CostTable& costs = sheet_.costs;
+    const PricedFormat& cheapest = costs.cheapest();
     HtmlTable html{.caption = "Tariffs"};
     html.head = {"tariff",
                  "input",
@@ -350,17 +345,13 @@ class Sheet {
                  "output",
                  "seen",
                  "source",
-                 fmt::format("the machine pays from, {}", cheapest->format)};
+                 fmt::format("requests from which the machine pays, {}", cheapest.format)};
     html.words = {5};
     for (const Tariff& tariff : costs.tariffs) {
-      std::string pays = "other money";
-      if (tariff.currency == cheapest->input.price.currency) {
-        const auto requests = break_even_requests_per_day(cheapest->input, tariff);
-        pays = requests ? fmt::format("{:.0f} requests/day", *requests) : "never";
-      }
-      html.rows.push_back({plain(tariff.title), plain(money(tariff.input)),
-                           plain(money(tariff.cached_input)), plain(money(tariff.output)),
-                           plain(tariff.date), source_link(tariff.source), plain(pays)});
+      html.rows.push_back({plain(tariff.title), plain(money_text(tariff.input)),
+                           plain(money_text(tariff.cached_input)), plain(money_text(tariff.output)),
+                           plain(tariff.date), source_link(tariff.source),
+                           plain(break_even_text(cheapest, tariff))});
     }
     if (!html.rows.empty()) add(to_markup(html));
   }
@@ -398,8 +389,7 @@ class Sheet {
   const PlanSheet& sheet_;
   const PlanTable& table_;
   std::string id_;
-  std::vector<std::string> drawn_;  // formats
-  bool all_drawn_ = true;
+  std::vector<std::string> drawn_;  // formats, in the order of their styles
   std::string out_;
 };
 

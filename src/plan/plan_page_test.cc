@@ -130,20 +130,14 @@ PlanSheet sheet_of(const Machine& machine, const std::vector<std::string>& forma
 }
 
 void add_costs(PlanSheet& sheet) {
-  sheet.costs.currency = "USD";
-  for (const Plan& plan : sheet.table.plans) {
-    if (!runs(plan)) continue;
-    CostInput input;
-    input.price.per_hour = 3;
-    input.usage = {.requests_per_day = 100, .prompt_tokens = 2048, .output_tokens = 512};
-    input.speeds = {plan.prefill.expected, plan.decode_total.expected, 0};
-    sheet.costs.formats.push_back({plan.format, input, plan.prefill, plan.decode_total});
-  }
+  CostInput input;
+  input.price.per_hour = 3;
+  input.usage.requests_per_day = 100;
   Tariff tariff{.name = "some-api", .title = "Some API", .input = 1, .cached_input = 0.1};
   tariff.output = 4;
   tariff.date = "2026-10-01";
   tariff.source = {.title = "prices", .url = "https://example.org/prices", .date = "2026-10-01"};
-  sheet.costs.tariffs.push_back(tariff);
+  sheet.costs = price_plans(sheet.table.plans, input, {tariff});
 }
 
 bool has(const std::string& page, std::string_view text) {
@@ -276,6 +270,44 @@ TEST(PlanPage, draws_at_most_as_many_lines_as_can_be_told_apart) {
   EXPECT_TRUE(has(page, "Drawn are 4 formats, the table has all."));
   EXPECT_TRUE(has(page, ">Q8_0</text>"));
   EXPECT_TRUE(has(page, ">Q2_K</text>"));
+}
+
+// Styles of the plot's points of a format, by their titles.
+std::set<std::string> styles_of(const std::string& page, const std::string& plot,
+                                const std::string& format) {
+  const size_t begin = page.find("<h4>" + plot + "</h4>");
+  const std::string figure = page.substr(begin, page.find("</svg>", begin) - begin);
+  std::set<std::string> styles;
+  const std::string title = "\"><title>" + format + ", ";
+  for (size_t at = figure.find(title); at != std::string::npos; at = figure.find(title, at + 1)) {
+    const size_t from = figure.rfind("class=\"", at) + 7;
+    styles.insert(figure.substr(from, at - from));
+  }
+  return styles;
+}
+
+TEST(PlanPage, gives_a_format_one_style_in_all_plots) {
+  // As if the first ran with other loads only.
+  PlanSheet sheet = sheet_of(machine_of(400e9), {"Q8_0", "Q6_K", "Q4_K_M", "Q2_K"});
+  add_costs(sheet);
+  sheet.costs.formats.erase(sheet.costs.formats.begin());
+  const std::string page = plan_page({sheet}, "2026-11-28");
+  std::set<std::string> all;
+  for (const char* format : {"Q6_K", "Q4_K_M", "Q2_K"}) {
+    const std::set<std::string> styles = styles_of(page, "Speed against context", format);
+    EXPECT_EQ(styles.size(), 1u) << format;
+    EXPECT_EQ(styles_of(page, "Speed against users: all", format), styles) << format;
+    EXPECT_EQ(styles_of(page, "Cost against use", format), styles) << format;
+    all.insert(styles.begin(), styles.end());
+  }
+  EXPECT_EQ(all.size(), 3u);
+}
+
+TEST(PlanPage, says_of_costs_too_how_many_formats_are_drawn) {
+  PlanSheet sheet = sheet_of(machine_of(400e9), {"Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q2_K"});
+  add_costs(sheet);
+  const std::string page = plan_page({sheet}, "2026-11-28");
+  EXPECT_EQ(count(page, "Drawn are 4 formats, the table has all."), 4u);
 }
 
 TEST(PlanPage, of_several_plans_has_contents) {

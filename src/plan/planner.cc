@@ -230,10 +230,31 @@ class Planner {
     return std::max<int64_t>(1, std::llround(computed));
   }
 
+  // Of a prompt's first `n_tokens` tokens, which the prefix cache has. Without any of the whole
+  // prompt, for the price of a token.
+  void time_prefix(int64_t n_tokens) {
+    const int64_t kept = n_tokens > 0 ? n_tokens : load_.prompt_tokens;
+    const double bytes = restored_bytes(layout_, kept);
+    // Each machine of a split copies its layers.
+    const Estimate restore =
+        1 / static_cast<double>(plan_.n_machines) * copy_seconds(bytes, machine_);
+    plan_.cached = per(static_cast<double>(kept), restore);
+    if (n_tokens > 0) restore_ = restore;
+    explain(
+        "a kept prefix",
+        fmt::format(
+            "2 x copied bytes / {}; none is computed, full pages are shared",
+            plan_.measured ? "read rate of one thread" : "(devices x read x share) / machines"),
+        fmt::format("{} tokens{}: {:.2f} MB of windows, inputs of compressors, pages in progress",
+                    kept, n_tokens > 0 ? "" : ", if they were kept", bytes * 1e-6),
+        fmt::format("{:.3f} ms", 1e3 * restore.expected));
+  }
+
   void time_prompts() {
     const int64_t tokens = computed_tokens();
     const int64_t piece = std::min(load_.chunk, tokens);
     const int64_t before = load_.prompt_tokens - tokens;  // from the cache
+    time_prefix(before);
     const StepShape shape{.n_tokens = piece,
                           .context = before + (tokens - piece) / 2,
                           .n_logits = 1,
@@ -247,7 +268,7 @@ class Planner {
     const auto stages = static_cast<double>(plan_.n_machines);
     prompt_ = ((n_pieces + stages - 1) / stages) * piece_;
     plan_.prefill = per(static_cast<double>(tokens), prompt_);
-    plan_.first_token_s = prompt_ + step_ + same(plan_.experts.mean_s);
+    plan_.first_token_s = restore_ + prompt_ + step_ + same(plan_.experts.mean_s);
     explain("a prompt", "pieces x time of a piece, plus filling the pipeline of machines",
             fmt::format("{} tokens to compute ({} cached), {:.2f} pieces of {}, each {:.1f} ms: "
                         "{:.1f} products, {:.1f} attention, {:.1f} other",
@@ -297,6 +318,7 @@ class Planner {
   DiskRates expert_source_;  // of experts that are not in memory
   Estimate step_;            // of decoding, without reads of experts
   Estimate piece_;           // of a prompt
+  Estimate restore_;         // of the state behind the cached part of a prompt
   Estimate prompt_;          // all pieces
 };
 

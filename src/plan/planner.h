@@ -93,10 +93,11 @@ struct Plan {
   bool measured = false;  // times from a probe, not from the machine's limits
   bool runs_here = true;  // dsv4 has kernels for the machine
   // Empty where it does not run.
-  Estimate decode;         // tokens per second of one user
-  Estimate decode_total;   // of all users together
-  Estimate prefill;        // tokens per second of a prompt
-  Estimate first_token_s;  // of a prompt whose cached part is not computed
+  Estimate decode;        // tokens per second of one user
+  Estimate decode_total;  // of all users together
+  Estimate prefill;       // tokens per second of a prompt
+  Estimate cached;  // tokens per second of a kept prefix, whose state is copied and not computed
+  Estimate first_token_s;  // of a prompt of which only the part that is not cached is computed
   Estimate between_p50_s;  // time between two tokens of a reply
   Estimate between_p95_s;
   Estimate between_p99_s;

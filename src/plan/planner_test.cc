@@ -6,6 +6,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
 
 namespace dsv4 {
@@ -153,6 +154,29 @@ TEST(Planner, cached_tokens_are_not_computed) {
   load.cached_share = 1;
   const Plan warm = plan_of(machine_of(1e12), "Q4_K", load);
   EXPECT_LT(warm.first_token_s.expected, 0.3 * cold.first_token_s.expected);
+}
+
+TEST(Planner, a_kept_prefix_takes_the_time_of_copying_its_state) {
+  const ModelConfig config = preset_config("flash");
+  const StateLayout layout =
+      Model::layout_of(config, {.numerics = Numerics::kFast, .context = small_load().context});
+  const Machine machine = machine_of(1e12);
+  const auto tokens_s = [&](int64_t n) {
+    return static_cast<double>(n) / copy_seconds(restored_bytes(layout, n), machine).expected;
+  };
+  Workload load = small_load();
+  load.cached_share = 0.5;
+  const Plan half = plan_of(machine, "Q4_K", load);
+  EXPECT_DOUBLE_EQ(half.cached.expected, tokens_s(256));
+  EXPECT_GT(half.cached.expected, 100 * half.prefill.expected);
+  const auto formula = std::ranges::find(half.formulas, "a kept prefix", &Formula::what);
+  ASSERT_NE(formula, half.formulas.end());
+  EXPECT_TRUE(formula->inputs.starts_with("256 tokens: ")) << formula->inputs;
+  // Of a prompt without cached tokens: as if all of it were kept.
+  EXPECT_DOUBLE_EQ(plan_of(machine).cached.expected, tokens_s(512));
+  // The first token comes behind the copy, the 256 tokens that are left, and a step.
+  const double computed_s = 256 / half.prefill.expected + 1 / half.decode.expected;
+  EXPECT_NEAR(half.first_token_s.expected, 256 / half.cached.expected + computed_s, 1e-9);
 }
 
 TEST(Planner, others_wait_for_pieces_of_prompts_in_some_steps_only) {

@@ -226,6 +226,15 @@ StepWork step_work(const WeightTable& table, const StateLayout& layout, const St
   return WorkCounter(table, layout, shape).count();
 }
 
+double restored_bytes(const StateLayout& layout, int64_t n_tokens) {
+  int64_t bytes =
+      ring_bytes(layout, n_tokens, std::max<int64_t>(0, n_tokens - layout.rollback_tokens));
+  for (const auto& [ratio, row_bytes] : table_layouts(layout)) {
+    bytes += n_tokens / ratio % kEntriesPerPage * row_bytes;
+  }
+  return static_cast<double>(bytes);
+}
+
 double expected_experts(const ModelConfig& config, int64_t n_tokens, double skew) {
   if (n_tokens == 1) return static_cast<double>(config.n_active_experts);
   double sum = 0;

@@ -65,6 +65,10 @@ struct StepWork {
 
 StepWork step_work(const WeightTable& table, const StateLayout& layout, const StepShape& shape);
 
+// Bytes that are copied when a kept state of so many tokens is restored (cache/checkpoint.h): rows
+// of rings and of the pages that are not full. Full pages are shared.
+double restored_bytes(const StateLayout& layout, int64_t n_tokens);
+
 // Expected number of different experts that n tokens choose, k of E each (with the skew of
 // StepShape, by independent draws).
 double expected_experts(const ModelConfig& config, int64_t n_tokens, double skew);

@@ -1,12 +1,15 @@
 // The work of a step against sums made by hand, and against what the model's own counters say.
 #include "plan/step_cost.h"
 
+#include "cache/checkpoint.h"
 #include "model/model.h"
 #include "model/param_count.h"
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <memory>
 
 namespace dsv4 {
 namespace {
@@ -110,6 +113,25 @@ TEST(StepCost, work_grows_with_tokens_and_only_reading_does_not) {
   for (const auto& [name, operation] : one.operations) {
     EXPECT_GE(many.operations.at(name).work, operation.work) << name;
   }
+}
+
+// Below 256 tokens no table has a full page: the rest of a checkpoint is the same for all of them.
+TEST(RestoredBytes, are_those_of_a_checkpoints_buffer) {
+  const StateLayout layout = layout_of(preset_config("flash"));
+  const auto pool = std::make_shared<PagePool>();
+  const auto lists = [&](int64_t n) {
+    const StateCheckpoint kept(layout, pool, n, std::max<int64_t>(0, n - layout.rollback_tokens));
+    return static_cast<double>(kept.buffer_bytes()) - restored_bytes(layout, n);
+  };
+  const double expected = lists(1);
+  EXPECT_LT(expected, 1e4);
+  for (const int64_t n : {2, 100, 128, 255}) EXPECT_EQ(lists(n), expected) << n;
+}
+
+TEST(RestoredBytes, do_not_grow_with_full_pages) {
+  const StateLayout layout = layout_of(preset_config("flash"));
+  EXPECT_GT(restored_bytes(layout, 1 << 14), 0);
+  EXPECT_EQ(restored_bytes(layout, 1 << 16), restored_bytes(layout, 1 << 14));
 }
 
 }  // namespace

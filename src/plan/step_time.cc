@@ -14,6 +14,10 @@ namespace {
 // What the probe's sums leave out: misses of the caches, threads that wait for each other.
 constexpr double kProbeError = 0.15;
 
+Estimate with_probe_error(double seconds) {
+  return {seconds * (1 - kProbeError), seconds, seconds * (1 + kProbeError)};
+}
+
 bool is_attention(const std::string& operation) {
   return operation == "attend" || operation == "indexer_scores" || operation == "top_k";
 }
@@ -232,7 +236,7 @@ StepTime step_time(const StepWork& work, const Machine& machine, const ModelConf
   if (machine.probe) {
     time = probed_time(work, machine);
     const double sum = time.weights_s + time.attention_s + time.other_s;
-    time.seconds = {sum * (1 - kProbeError), sum, sum * (1 + kProbeError)};
+    time.seconds = with_probe_error(sum);
     time.limit = probed_limit(work, time, machine);
   } else {
     time = limited_time(work, machine);
@@ -243,6 +247,15 @@ StepTime step_time(const StepWork& work, const Machine& machine, const ModelConf
     *seconds += time.link_s;
   }
   return time;
+}
+
+Estimate copy_seconds(double bytes, const Machine& machine) {
+  const double moved = 2 * bytes;
+  if (machine.probe && !machine.probe->read_by_threads.empty()) {
+    return with_probe_error(moved / machine.probe->read_by_threads.front());
+  }
+  return at_efficiency(moved / (static_cast<double>(machine.n_devices) * machine.rates.read),
+                       memory_efficiency(machine.kind));
 }
 
 double prompt_seconds(const WeightTable& table, const StateLayout& layout, const Machine& machine,

@@ -44,6 +44,9 @@ struct StepTime {
 // On one machine, whose devices share the work of every layer.
 StepTime step_time(const StepWork& work, const Machine& machine, const ModelConfig& config);
 
+// To read and write so many bytes of memory: by one thread, where a probe has measured it.
+Estimate copy_seconds(double bytes, const Machine& machine);
+
 // Expected seconds of a prompt that is computed in pieces of `chunk` tokens behind `before` others.
 double prompt_seconds(const WeightTable& table, const StateLayout& layout, const Machine& machine,
                       int64_t before, int64_t n_tokens, int64_t chunk);

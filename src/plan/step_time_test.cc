@@ -50,6 +50,25 @@ TEST(ProductSeconds, of_a_format_that_was_not_measured_are_those_of_the_next_lar
   EXPECT_THROW(seconds(16, 100e9, "F32"), Error);
 }
 
+TEST(CopySeconds, read_and_write_at_the_share_that_engines_reach) {
+  Machine machine;
+  machine.n_devices = 2;
+  machine.rates.read = 100e9;
+  const Efficiency share = memory_efficiency(machine.kind);
+  const Estimate seconds = copy_seconds(1e9, machine);
+  EXPECT_DOUBLE_EQ(seconds.low, 0.01 / share.high);
+  EXPECT_DOUBLE_EQ(seconds.high, 0.01 / share.low);
+}
+
+TEST(CopySeconds, are_those_of_one_thread_where_it_was_measured) {
+  Machine machine;
+  machine.rates.read = 100e9;
+  machine.probe = probe_of();
+  EXPECT_DOUBLE_EQ(copy_seconds(1e9, machine).low, 0.02 / memory_efficiency(machine.kind).high);
+  machine.probe->read_by_threads = {10e9, 20e9};
+  EXPECT_DOUBLE_EQ(copy_seconds(1e9, machine).expected, 0.2);
+}
+
 TEST(StepTime, adds_products_and_operations_of_the_probe) {
   Machine machine;
   machine.memory_bytes = 1e12;

@@ -121,6 +121,9 @@ for n in 1 2; do
   quality -m "$work/tiny" --reference "$work/tiny" --threads $n --chunk $((3 * n)) >"$work/quality.$n" || fail "quality"
 done
 same "threads and chunks change no number" "$work/quality.1" "$work/quality.2"
+quality -m "$work/tiny" --reference "$work/tiny" --expert-memory 20K >"$work/quality.part" || fail "quality"
+same "experts that are read change no number" "$work/quality.1" "$work/quality.part"
+expect "memory for experts that is no size" 2 "--expert-memory" quality -m "$mini" --reference "$mini" --expert-memory=-5
 awk '/  fast / { found = ($7 > 1e-9 && $7 < 0.1) } END { exit !found }' "$work/quality.1" && pass || fail "fast is near exact: $(cat "$work/quality.1")"
 printf '<｜User｜>Who are you?<｜Assistant｜>' >"$work/chat.txt"
 for option in '' --special; do  # a marker is one token, or text
