@@ -292,6 +292,8 @@ version=$("$dsv4" --version | sed 's/dsv4 //')
 sed "s/\"isa\":\"[^\"]*\"/\"isa\":\"$best\"/; s/\"title\":\"[^,]*,/\"title\":\"${cpu:-unknown},/; s/\"version\":\"[^\"]*\"/\"version\":\"$version\"/" \
   "$source/tests/cli/machine.json" >"$work/state/dsv4/machine.json"
 expect "plan for this machine" 0 "as stored" "$dsv4" plan -m "$mini"
+expect "plan of a small model says what it does not know" 0 "smaller than those that times are known for" "$dsv4" plan -m "$mini"
+expect "verify" 0 "smaller than those that times are known for" "$dsv4" plan --verify -m "$mini" --prompt 64 --reply 8
 expect "verify" 0 "prefill" "$dsv4" plan --verify -m "$mini" --prompt 64 --reply 8
 # Memory within 5 % (3 % is aimed at, but libraries of other systems may be larger); sanitizers take more.
 ldd "$dsv4" | grep -q 'lib[a-z]*san' || for model in "$mini" "$source"/tests/golden/t[123]; do
