@@ -137,6 +137,16 @@ struct PanelSink {
   }
 };
 
+// Fills the panel with the rows of n_tiles tiles from `row` on.
+template <typename Format>
+static void fill_panel(const QuantMatrix& w, int64_t row_bytes, int64_t row, int64_t n_tiles,
+                       int64_t col, int64_t n_cols, Panel& panel) {
+  for (int64_t place = 0; place < n_tiles * kRowsOfTile; place += kLanes) {
+    PanelSink<Format> sink{panel, place};
+    Format::unpack(w, RowSet(w, row_bytes, row + place), col, n_cols, sink);
+  }
+}
+
 // Up to kManyTokens tokens: panel by panel. Sums of a panel are kept together while the columns
 // pass by: rows of y can lie so far apart that they share a few places of the cache.
 template <typename Format>
@@ -158,10 +168,7 @@ static void linear_int8_panels(const Int8Block& x, int64_t n, const QuantMatrix&
     for (int64_t col = 0; col < w.cols; col += kPanelCols) {
       const int64_t n_cols = smaller(kPanelCols, w.cols - col);
       scales.advance();
-      for (int64_t place = 0; place < n_tiles * kRowsOfTile; place += kLanes) {
-        PanelSink<Format> sink{panel, place};
-        Format::unpack(w, RowSet(w, row_bytes, row + place), col, n_cols, sink);
-      }
+      fill_panel<Format>(w, row_bytes, row, n_tiles, col, n_cols, panel);
       multiply_panel<Format>(panel, n_tiles, col, n_cols, x, n, sums, weights);
     }
     for (int64_t t = 0; t < n; ++t) std::memcpy(y + t * y_stride + row, sums[t], n_rows * 4);
