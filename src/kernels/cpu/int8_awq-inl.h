@@ -8,63 +8,55 @@
 namespace dsv4 {
 namespace {
 
-constexpr int64_t kAwqStripSets = 8;     // sets of rows that pass by together
-constexpr int64_t kAwqAhead = 64;        // columns that are fetched before they are used
+constexpr int64_t kAwqStripSets = 8;   // sets of rows that pass by together
+constexpr int64_t kAwqAhead = 64;      // columns that are fetched before they are used
+constexpr int64_t kAwqLineRows = 128;  // in a cache line
 constexpr int64_t kAwqFewTokens = kLanes == 16 ? 4 : 1;  // whose sums stay in registers
 
-// What is asked for little by little while a strip of rows passes by: the same rows' columns
-// kAwqAhead later, and at the end the beginning of what comes next.
-struct AwqAhead {
-  const std::byte* next;  // null where nothing comes
-  int64_t next_stride;
+// Where columns of a set of rows are, and what is read when the last one has passed by.
+struct AwqPath {
+  const std::byte* data;
+  int64_t stride;
+  int64_t n;  // columns
+  const std::byte* then;
+  int64_t then_stride;
 
-  AwqAhead(const QuantMatrix& w, int64_t row, int64_t row_end, ReadAhead then) {
-    if (row < row_end) {
-      const AwqRowSet rows(w, row);
-      next = rows.data;
-      next_stride = rows.stride;
-    } else {
-      next = then.data;
-      next_stride = then.stride;
-    }
+  AwqPath(const QuantMatrix& w, int64_t row, int64_t next, int64_t row_end, ReadAhead ahead)
+      : n(w.cols) {
+    const AwqRowSet rows(w, row);
+    data = rows.data;
+    stride = rows.stride;
+    const bool is_last = next >= row_end;
+    then = is_last ? ahead.data : AwqRowSet(w, next).data;
+    then_stride = !is_last ? stride : ahead.stride > 0 ? ahead.stride : 64;
+    if (then == nullptr) then = data;  // nothing comes
   }
 
-  // For a group of columns of a set of rows, `place` bytes into the strip.
-  DSV4_INLINE_MEMBER void prefetch(const AwqRowSet& rows, int64_t col, int64_t place) const {
-    const int64_t later = col + kAwqAhead;
-    const bool is_next = later >= rows.w.cols;
-    if (is_next && next == nullptr) return;
-    const int64_t stride = is_next ? next_stride : rows.stride;
-    const std::byte* at =
-        is_next ? next + place + (later - rows.w.cols) * stride : rows.data + later * stride;
-#pragma GCC unroll 8
-    for (int64_t c = 0; c < AwqPanel::kGroup; ++c) __builtin_prefetch(at + c * stride);
+  DSV4_INLINE_MEMBER const std::byte* at(int64_t col) const {
+    return col < n ? data + col * stride : then + (col - n) * then_stride;
+  }
+  DSV4_INLINE_MEMBER int64_t stride_at(int64_t col) const {
+    return col < n ? stride : then_stride;
   }
 };
 
-// 32 columns of a set of rows times kTokens tokens, added to the sums.
-template <int kTokens>
-DSV4_INLINE void multiply_awq_group(const Int8Block& x, const AwqRowSet& rows, int64_t col,
-                                    F32 (&totals)[kTokens][kAwqVectors]) {
-  I32 dots[kTokens][kAwqVectors] = {};
-#pragma GCC unroll 4
-  for (int64_t k = 0; k < AwqPanel::kGroup; k += kAwqCols) {
-    U32 quads[2][kAwqVectors];
-    rows.unpack(col + k, quads);
-#pragma GCC unroll 2
-    for (int64_t q = 0; q < 2; ++q) {
-#pragma GCC unroll 4
-      for (int t = 0; t < kTokens; ++t) {
-        int32_t four;
-        std::memcpy(&four, x.values + t * x.stride + col + k + 4 * q, sizeof(four));
-        const I32 b = I32{} + four;
-#pragma GCC unroll 16
-        for (int64_t v = 0; v < kAwqVectors; ++v) {
-          dots[t][v] = dot_bytes<AwqPanel::kLargest>(dots[t][v], quads[q][v], b);
-        }
-      }
-    }
+// Asks little by little for the columns of the next panels.
+struct AwqPrefetcher {
+  AwqPath path;
+  int64_t col;
+  int64_t n_steps;
+  int64_t credit = 0;  // of n_steps is a column
+
+  DSV4_INLINE_MEMBER void advance() {
+    for (credit += path.n; credit >= n_steps; credit -= n_steps) __builtin_prefetch(path.at(col++));
   }
+};
+
+// Adds the sums of a group of columns of one set.
+template <int kTokens>
+DSV4_INLINE void add_awq_group(const Int8Block& x, const AwqRowSet& rows, int64_t col,
+                               const I32 (&dots)[kTokens][kAwqVectors],
+                               F32 (&totals)[kTokens][kAwqVectors]) {
   F32 scales[kAwqVectors];
   F32 minima[kAwqVectors];
   rows.load_scales(col, scales, minima);
@@ -82,22 +74,64 @@ DSV4_INLINE void multiply_awq_group(const Int8Block& x, const AwqRowSet& rows, i
   }
 }
 
+// 32 columns of neighbouring sets of rows times kTokens tokens, added to the sums. Meanwhile as
+// many columns at `ahead` are asked for.
+template <int kTokens, int kSets>
+DSV4_INLINE void multiply_awq_group(const Int8Block& x, const AwqRowSet* sets, int64_t col,
+                                    const std::byte* ahead, int64_t ahead_stride,
+                                    F32 (*totals)[kTokens][kAwqVectors]) {
+  I32 dots[kSets][kTokens][kAwqVectors] = {};
+#pragma GCC unroll 4
+  for (int64_t k = 0; k < AwqPanel::kGroup; k += kAwqCols) {
+#pragma GCC unroll 8
+    for (int64_t c = k; c < k + kAwqCols; ++c) __builtin_prefetch(ahead + c * ahead_stride);
+#pragma GCC unroll 2
+    for (int s = 0; s < kSets; ++s) {
+      U32 quads[2][kAwqVectors];
+      sets[s].unpack(col + k, quads);
+#pragma GCC unroll 2
+      for (int64_t q = 0; q < 2; ++q) {
+#pragma GCC unroll 4
+        for (int t = 0; t < kTokens; ++t) {
+          int32_t four;
+          std::memcpy(&four, x.values + t * x.stride + col + k + 4 * q, sizeof(four));
+          const I32 b = I32{} + four;
+#pragma GCC unroll 16
+          for (int64_t v = 0; v < kAwqVectors; ++v) {
+            dots[s][t][v] = dot_bytes<AwqPanel::kLargest>(dots[s][t][v], quads[q][v], b);
+          }
+        }
+      }
+    }
+  }
+#pragma GCC unroll 2
+  for (int s = 0; s < kSets; ++s) add_awq_group(x, sets[s], col, dots[s], totals[s]);
+}
+
 // Up to kAwqFewTokens tokens: weights are used as they are unpacked.
 template <int kTokens>
 static void linear_awq_few(const Int8Block& x, const QuantMatrix& w, int64_t row_begin,
                            int64_t row_end, ReadAhead then, float* y, int64_t y_stride) {
+  constexpr int kSets = kLanes == 16 && kTokens <= 2 ? 2 : 1;  // whose sums stay in registers
   constexpr int64_t kStripRows = kAwqStripSets * kAwqRows;
   for (int64_t strip = row_begin; strip < row_end; strip += kStripRows) {
     const int64_t strip_end = smaller(row_end, strip + kStripRows);
-    const AwqAhead ahead(w, strip_end, row_end, then);
+    const AwqPath path(w, strip, strip_end, row_end, then);
     alignas(64) F32 totals[kAwqStripSets][kTokens][kAwqVectors] = {};
     for (int64_t col = 0; col < w.cols; col += AwqPanel::kGroup) {
-      for (int64_t row = strip; row < strip_end; row += kAwqRows) {
-        const AwqRowSet rows(w, row);
-        const int64_t place = (row - strip) / 2;
-        if (place % 64 == 0) ahead.prefetch(rows, col, place);
-        if (col % w.block_cols == 0) rows.prefetch_scales(col);
-        multiply_awq_group<kTokens>(x, rows, col, totals[(row - strip) / kAwqRows]);
+      const std::byte* ahead = path.at(col + kAwqAhead);
+      const int64_t stride = path.stride_at(col + kAwqAhead);
+      for (int64_t row = strip; row < strip_end; row += kSets * kAwqRows) {
+        const int64_t set = (row - strip) / kAwqRows;
+        const AwqRowSet sets[2] = {{w, row}, {w, row + kAwqRows}};
+        if (col % w.block_cols == 0) sets[0].prefetch_scales(col);
+        if (col % w.block_cols == 0 && kSets > 1) sets[1].prefetch_scales(col);
+        const std::byte* part = ahead + set * kAwqBytes;
+        if (kSets > 1 && row + kAwqRows < strip_end) {
+          multiply_awq_group<kTokens, kSets>(x, sets, col, part, stride, totals + set);
+        } else {
+          multiply_awq_group<kTokens, 1>(x, sets, col, part, stride, totals + set);
+        }
       }
     }
     for (int64_t row = strip; row < strip_end; row += kLanes) {
@@ -128,6 +162,13 @@ void fill_panel<AwqPanel>(const QuantMatrix& w, int64_t, int64_t row, int64_t, i
     std::memcpy(panel.scales[g], scales, sizeof(scales));
     std::memcpy(panel.minima[g], minima, sizeof(minima));
   }
+}
+
+// The same rows' next columns, then what comes after these.
+template <>
+inline auto weights_after_panel<AwqPanel>(const QuantMatrix& w, int64_t row, int64_t next,
+                                          int64_t row_end, ReadAhead then, int64_t n_steps) {
+  return AwqPrefetcher{{w, row, next, row_end, then}, kPanelCols, n_steps};
 }
 
 static void linear_awq(const Int8Block& x, int64_t n, const QuantMatrix& w, int64_t row_begin,

@@ -29,8 +29,7 @@ constexpr int64_t kAwqCols = 8;  // two quads
 // column is a lane of words[w % 4], with two rows' codes. A word has its rows in the nibbles 0, 4,
 // 1, 5, 2, 6, 3, 7, so that rows 0, 1, 4 and 5 are in lower ones.
 #if defined(__AVX512BW__)
-DSV4_INLINE void load_awq(const std::byte* at, int64_t stride,
-                          U32 (&quads)[2][kAwqVectors]) {
+DSV4_INLINE void load_awq(const std::byte* at, int64_t stride, U32 (&quads)[2][kAwqVectors]) {
   constexpr U32 kShifts = {0, 0, 4, 4, 0, 0, 4, 4, 0, 0, 4, 4, 0, 0, 4, 4};
   const auto column = [&](int64_t c) {
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at + c * stride));
@@ -38,8 +37,8 @@ DSV4_INLINE void load_awq(const std::byte* at, int64_t stride,
   __m512i columns[4];  // c and c + 4
 #pragma GCC unroll 4
   for (int64_t c = 0; c < 4; ++c) {
-    columns[c] = _mm512_maskz_inserti64x4(kAllPairs, _mm512_castsi256_si512(column(c)),
-                                          column(c + 4), 1);
+    columns[c] =
+        _mm512_maskz_inserti64x4(kAllPairs, _mm512_castsi256_si512(column(c)), column(c + 4), 1);
   }
   const __m512i low01 = _mm512_unpacklo_epi8(columns[0], columns[1]);
   const __m512i low23 = _mm512_unpacklo_epi8(columns[2], columns[3]);
@@ -66,8 +65,7 @@ DSV4_INLINE void load_awq(const std::byte* at, int64_t stride,
   }
 }
 #elif defined(__AVX2__)
-DSV4_INLINE void load_awq(const std::byte* at, int64_t stride,
-                          U32 (&quads)[2][kAwqVectors]) {
+DSV4_INLINE void load_awq(const std::byte* at, int64_t stride, U32 (&quads)[2][kAwqVectors]) {
   constexpr U32 kShifts = {0, 0, 4, 4, 0, 0, 4, 4};
 #pragma GCC unroll 2
   for (int i = 0; i < 2; ++i) {
@@ -92,8 +90,7 @@ DSV4_INLINE void load_awq(const std::byte* at, int64_t stride,
   }
 }
 #else
-DSV4_INLINE void load_awq(const std::byte* at, int64_t stride,
-                          U32 (&quads)[2][kAwqVectors]) {
+DSV4_INLINE void load_awq(const std::byte* at, int64_t stride, U32 (&quads)[2][kAwqVectors]) {
   using U16 [[gnu::vector_size(16)]] = uint16_t;
   const auto bytes_of = [](U8 a, U8 b, auto high) {
     constexpr int h = decltype(high)::value ? 8 : 0;
@@ -103,8 +100,7 @@ DSV4_INLINE void load_awq(const std::byte* at, int64_t stride,
   };
   const auto halves_of = [](U16 a, U16 b, auto high) {
     constexpr int h = decltype(high)::value ? 4 : 0;
-    return (U32)__builtin_shufflevector(a, b, h, h + 8, h + 1, h + 9, h + 2, h + 10, h + 3,
-                                        h + 11);
+    return (U32)__builtin_shufflevector(a, b, h, h + 8, h + 1, h + 9, h + 2, h + 10, h + 3, h + 11);
   };
   constexpr std::false_type kLow;
   constexpr std::true_type kHigh;

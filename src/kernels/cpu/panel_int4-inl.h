@@ -25,7 +25,8 @@ struct PackedInt4Panel {
       const int64_t k = col + g * kGroup;
       if (block != k / w.block_cols) {
         block = k / w.block_cols;
-        load_scales(w, rows.first, k, scale, minimum);
+        scale = load_scales(w, rows, block);
+        minimum = -(scale * zero_points(w, rows, block));
       }
       U32 words[4];
       load_words(rows.at, k / 2, words);
@@ -39,13 +40,35 @@ struct PackedInt4Panel {
     }
   }
 
-  static void load_scales(const QuantMatrix& w, int64_t first, int64_t col, F32& scale,
-                          F32& minimum) {
+  DSV4_INLINE F32 load_scales(const QuantMatrix& w, const RowSet& rows, int64_t block) {
+    const int64_t size = scale_bytes(w.scale_format);
+    const auto at = [&](int64_t r) {
+      return rows.scale_base + (rows.scale_offsets[r] + block) * size;
+    };
+    if (w.scale_format == ScaleFormat::kF32) return as_float(load_words_of_rows(at));
+    alignas(64) uint32_t halves[kLanes];
+#pragma GCC unroll 16
     for (int64_t r = 0; r < kLanes; ++r) {
-      const int64_t row = smaller(first + r, w.rows - 1);
-      scale[r] = w.scale(row, col);
-      minimum[r] = -scale[r] * static_cast<float>(w.zero_point(row, col));
+      uint16_t half;
+      std::memcpy(&half, at(r), sizeof(half));
+      halves[r] = half;
     }
+    U32 bits;
+    std::memcpy(&bits, halves, sizeof(bits));
+    return w.scale_format == ScaleFormat::kF16 ? half_to_float(bits) : as_float(bits << 16);
+  }
+
+  // Eight rows share a word.
+  DSV4_INLINE F32 zero_points(const QuantMatrix& w, const RowSet& rows, int64_t block) {
+    if (w.zeros == nullptr) return F32{} + 8;
+    U32 shifts;
+    const auto row_of = [&](int64_t r) {
+      return w.first_row + smaller(rows.first + r, w.rows - 1);
+    };
+    for (int64_t r = 0; r < kLanes; ++r) shifts[r] = static_cast<uint32_t>(row_of(r) % 8 * 4);
+    const U32 words = load_words_of_rows(
+        [&](int64_t r) { return w.zeros + (row_of(r) / 8 * w.scale_cols + block) * 4; });
+    return to_float((I32)(words >> shifts & 15));
   }
 };
 
