@@ -35,8 +35,19 @@ struct AwqPath {
   DSV4_INLINE_MEMBER const std::byte* at(int64_t col) const {
     return col < n ? data + col * stride : then + (col - n) * then_stride;
   }
-  DSV4_INLINE_MEMBER int64_t stride_at(int64_t col) const {
-    return col < n ? stride : then_stride;
+  DSV4_INLINE_MEMBER int64_t stride_at(int64_t col) const { return col < n ? stride : then_stride; }
+};
+
+// Part of some columns that is fetched into the second cache: columns whose distance is a power of
+// two share few places of the first one.
+struct AwqLines {
+  const std::byte* at;
+  int64_t stride;
+  int64_t last;  // byte of a column that may lie in a line that no other part asks for, or 0
+
+  DSV4_INLINE_MEMBER void prefetch(int64_t col) const {
+    __builtin_prefetch(at + col * stride, 0, 2);
+    if (last > 0) __builtin_prefetch(at + col * stride + last, 0, 2);
   }
 };
 
@@ -48,7 +59,8 @@ struct AwqPrefetcher {
   int64_t credit = 0;  // of n_steps is a column
 
   DSV4_INLINE_MEMBER void advance() {
-    for (credit += path.n; credit >= n_steps; credit -= n_steps) __builtin_prefetch(path.at(col++));
+    for (credit += path.n; credit >= n_steps; credit -= n_steps)
+      __builtin_prefetch(path.at(col++), 0, 2);
   }
 };
 
@@ -75,16 +87,15 @@ DSV4_INLINE void add_awq_group(const Int8Block& x, const AwqRowSet& rows, int64_
 }
 
 // 32 columns of neighbouring sets of rows times kTokens tokens, added to the sums. Meanwhile as
-// many columns at `ahead` are asked for.
+// many columns are asked for.
 template <int kTokens, int kSets>
 DSV4_INLINE void multiply_awq_group(const Int8Block& x, const AwqRowSet* sets, int64_t col,
-                                    const std::byte* ahead, int64_t ahead_stride,
-                                    F32 (*totals)[kTokens][kAwqVectors]) {
+                                    const AwqLines& ahead, F32 (*totals)[kTokens][kAwqVectors]) {
   I32 dots[kSets][kTokens][kAwqVectors] = {};
 #pragma GCC unroll 4
   for (int64_t k = 0; k < AwqPanel::kGroup; k += kAwqCols) {
 #pragma GCC unroll 8
-    for (int64_t c = k; c < k + kAwqCols; ++c) __builtin_prefetch(ahead + c * ahead_stride);
+    for (int64_t c = k; c < k + kAwqCols; ++c) ahead.prefetch(c);
 #pragma GCC unroll 2
     for (int s = 0; s < kSets; ++s) {
       U32 quads[2][kAwqVectors];
@@ -126,11 +137,12 @@ static void linear_awq_few(const Int8Block& x, const QuantMatrix& w, int64_t row
         const AwqRowSet sets[2] = {{w, row}, {w, row + kAwqRows}};
         if (col % w.block_cols == 0) sets[0].prefetch_scales(col);
         if (col % w.block_cols == 0 && kSets > 1) sets[1].prefetch_scales(col);
-        const std::byte* part = ahead + set * kAwqBytes;
+        const AwqLines part{ahead + set * kAwqBytes, stride,
+                            row + kSets * kAwqRows < strip_end ? 0 : (strip_end - row) / 2 - 1};
         if (kSets > 1 && row + kAwqRows < strip_end) {
-          multiply_awq_group<kTokens, kSets>(x, sets, col, part, stride, totals + set);
+          multiply_awq_group<kTokens, kSets>(x, sets, col, part, totals + set);
         } else {
-          multiply_awq_group<kTokens, 1>(x, sets, col, part, stride, totals + set);
+          multiply_awq_group<kTokens, 1>(x, sets, col, part, totals + set);
         }
       }
     }
@@ -158,7 +170,9 @@ void fill_panel<AwqPanel>(const QuantMatrix& w, int64_t, int64_t row, int64_t, i
   for (int64_t g = 0; g < n_cols / AwqPanel::kGroup; ++g) {
     F32 scales[kAwqVectors];
     F32 minima[kAwqVectors];
-    rows.load_scales(col + g * AwqPanel::kGroup, scales, minima);
+    const int64_t first = col + g * AwqPanel::kGroup;
+    if (first % w.block_cols == 0) rows.prefetch_scales(first);
+    rows.load_scales(first, scales, minima);
     std::memcpy(panel.scales[g], scales, sizeof(scales));
     std::memcpy(panel.minima[g], minima, sizeof(minima));
   }
