@@ -1,4 +1,5 @@
-// Unpackers of 4-bit integers whose scales and zero points are in tensors of their own.
+// Unpacker of 4-bit integers along the columns, whose scales and zero points are in tensors of
+// their own.
 #pragma once
 
 #include "kernels/cpu/decode-inl.h"
