@@ -51,7 +51,8 @@ std::optional<ColumnOrder> int8_order(const QuantMatrix& w) {
       w.first_row % 16 == 0) {
     return ColumnOrder::kNatural;
   }
-  if (w.format == WeightFormat::kPackedInt4 && w.block_cols % 32 == 0 && w.cols % 32 == 0) {
+  if (w.format == WeightFormat::kPackedInt4 && w.block_cols % 32 == 0 && w.cols % 32 == 0 &&
+      scale_bytes(w.scale_format) >= 2) {
     return ColumnOrder::kEvenOdd;
   }
   return std::nullopt;

@@ -8,6 +8,7 @@
 // beginning with zero.
 #pragma once
 
+#include "kernels/cpu/int8_awq-inl.h"
 #include "kernels/cpu/int8_few-inl.h"
 #include "kernels/cpu/int8_many-inl.h"
 #include "kernels/cpu/panel_int4-inl.h"
@@ -123,7 +124,7 @@ static void linear_int8(const Int8Block& x, int64_t n, const QuantMatrix& w, int
     case WeightFormat::kMXFP4:
       return run(Mxfp4Panel{});
     case WeightFormat::kAwqInt4:
-      return run(AwqPanel{});
+      return linear_awq(x, n, w, row_begin, row_end, then, y, y_stride);
     case WeightFormat::kPackedInt4:
       return run(PackedInt4Panel{});
     default:

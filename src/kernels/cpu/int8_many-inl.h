@@ -26,10 +26,10 @@ constexpr int64_t kRowsOfTile = kTileVectors * kLanes;
 constexpr int64_t kManyTokens = 512;  // whose inputs and sums stay in the second cache
 
 // kTokens tokens times kRowsOfTile rows of a panel from `place` on, added to sums.
-template <typename Format, int kTokens>
+template <typename Format, int kTokens, typename Ahead>
 DSV4_INLINE void multiply_tile(const Panel& panel, int64_t place, int64_t col, int64_t n_cols,
                                const Int8Block& x, int64_t token, float (*row_sums)[kPanelRows],
-                               Prefetcher& prefetcher) {
+                               Ahead& prefetcher) {
   constexpr int kVectors = kTileVectors;
   constexpr int64_t kQuads = Format::kGroup / 4;
   F32 totals[kTokens][kVectors] = {};
@@ -100,10 +100,10 @@ DSV4_INLINE void prefetch_token(const Int8Block& x, int64_t token, int64_t col, 
 }
 
 // All tokens times a panel.
-template <typename Format>
+template <typename Format, typename Ahead>
 static void multiply_panel(const Panel& panel, int64_t n_tiles, int64_t col, int64_t n_cols,
                            const Int8Block& x, int64_t n, float (*row_sums)[kPanelRows],
-                           Prefetcher& weights) {
+                           Ahead& weights) {
   for (int64_t place = 0; place < n_tiles * kRowsOfTile; place += kRowsOfTile) {
     int64_t t = 0;
     for (; t + kTileTokens <= n; t += kTileTokens) {
@@ -137,6 +137,23 @@ struct PanelSink {
   }
 };
 
+// Fills the panel with the rows of n_tiles tiles from `row` on.
+template <typename Format>
+static void fill_panel(const QuantMatrix& w, int64_t row_bytes, int64_t row, int64_t n_tiles,
+                       int64_t col, int64_t n_cols, Panel& panel) {
+  for (int64_t place = 0; place < n_tiles * kRowsOfTile; place += kLanes) {
+    PanelSink<Format> sink{panel, place};
+    Format::unpack(w, RowSet(w, row_bytes, row + place), col, n_cols, sink);
+  }
+}
+
+// What comes after the panels of these rows, in n_steps steps.
+template <typename Format>
+DSV4_INLINE auto weights_after_panel(const QuantMatrix& w, int64_t, int64_t next, int64_t row_end,
+                                     ReadAhead then, int64_t n_steps) {
+  return weights_after(w, w.row_bytes(), next, row_end, kPanelRows, then, n_steps);
+}
+
 // Up to kManyTokens tokens: panel by panel. Sums of a panel are kept together while the columns
 // pass by: rows of y can lie so far apart that they share a few places of the cache.
 template <typename Format>
@@ -152,16 +169,12 @@ static void linear_int8_panels(const Int8Block& x, int64_t n, const QuantMatrix&
     const int64_t next = row + n_rows;
     const int64_t n_tiles = (n_rows + kRowsOfTile - 1) / kRowsOfTile;
     const int64_t n_tile_groups = n_tiles * ((n + 1) / kTileTokens) * (w.cols / Format::kGroup);
-    Prefetcher weights =
-        weights_after(w, row_bytes, next, row_end, kPanelRows, then, n_tile_groups);
+    auto weights = weights_after_panel<Format>(w, row, next, row_end, then, n_tile_groups);
     Prefetcher scales = scales_after(w, next, row_end, kPanelRows, n_panels);
     for (int64_t col = 0; col < w.cols; col += kPanelCols) {
       const int64_t n_cols = smaller(kPanelCols, w.cols - col);
       scales.advance();
-      for (int64_t place = 0; place < n_tiles * kRowsOfTile; place += kLanes) {
-        PanelSink<Format> sink{panel, place};
-        Format::unpack(w, RowSet(w, row_bytes, row + place), col, n_cols, sink);
-      }
+      fill_panel<Format>(w, row_bytes, row, n_tiles, col, n_cols, panel);
       multiply_panel<Format>(panel, n_tiles, col, n_cols, x, n, sums, weights);
     }
     for (int64_t t = 0; t < n; ++t) std::memcpy(y + t * y_stride + row, sums[t], n_rows * 4);

@@ -35,10 +35,11 @@ DSV4_INLINE Prefetcher weights_after(const QuantMatrix& w, int64_t row_bytes, in
   return {more ? w.data + row * row_bytes : then.data, (bytes + n_steps - 1) / n_steps};
 }
 
-// The scales of these rows, where each row has its own in another tensor.
+// The scales of these rows, where each row has its own, side by side, in another tensor.
 DSV4_INLINE Prefetcher scales_after(const QuantMatrix& w, int64_t row, int64_t row_end,
                                     int64_t n_rows, int64_t n_steps) {
-  if (w.block_rows > 1 || w.scales == nullptr || row >= row_end) return {w.data, 0};
+  const bool by_rows = w.block_rows == 1 && w.format != WeightFormat::kAwqInt4;
+  if (!by_rows || w.scales == nullptr || row >= row_end) return {w.data, 0};
   const int64_t row_bytes = w.scale_cols * scale_bytes(w.scale_format);
   const int64_t bytes = smaller(n_rows, row_end - row) * row_bytes;
   return {w.scales + (w.first_row + row) * row_bytes, (bytes + n_steps - 1) / n_steps};

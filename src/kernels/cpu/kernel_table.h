@@ -17,10 +17,12 @@ struct Int8Block {
   int64_t stride;  // between the values of tokens; scales and sums have a 32nd and a 16th of it
 };
 
-// Memory that a thread reads after the rows that it is asked for, to be fetched in time.
+// Memory that a thread reads after the rows that it is asked for, to be fetched in time: the first
+// bytes of rows that lie together, or of columns that lie `stride` apart.
 struct ReadAhead {
   const std::byte* data = nullptr;
   int64_t bytes = 0;
+  int64_t stride = 0;
 };
 
 constexpr int64_t kKeyBlock = 64;  // of attention's running maximum; entries decoded at a time
