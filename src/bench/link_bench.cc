@@ -1,6 +1,7 @@
 #include "bench/link_bench.h"
 
 #include "base/error.h"
+#include "base/rng.h"
 #include "bench/timing.h"
 
 #include <algorithm>
@@ -52,7 +53,13 @@ static_assert(sizeof(Request) == 16);
 // Of one end of the connection.
 class LinkEnd {
  public:
-  explicit LinkEnd(Peer& peer) : peer_(peer), buffer_(kBufferBytes) {}
+  explicit LinkEnd(Peer& peer) : peer_(peer), outgoing_(kBufferBytes), incoming_(kBufferBytes) {
+    // Some links compress what they carry.
+    for (size_t i = 0; i < kBufferBytes; i += sizeof(uint64_t)) {
+      const uint64_t bits = random_bits(/*seed=*/0, /*stream=*/0, i);
+      std::memcpy(outgoing_.data() + i, &bits, sizeof bits);
+    }
+  }
 
   template <typename T>
   void send(const T& message) {
@@ -85,10 +92,14 @@ class LinkEnd {
   }
 
   void send_block(size_t bytes) {
-    for (size_t part; bytes > 0; bytes -= part) peer_.send(buffer_part(bytes, part));
+    for (size_t left = bytes; left > 0; left -= std::min(left, kBufferBytes)) {
+      peer_.send(std::span(outgoing_).first(std::min(left, kBufferBytes)));
+    }
   }
   void receive_block(size_t bytes) {
-    for (size_t part; bytes > 0; bytes -= part) peer_.receive(buffer_part(bytes, part));
+    for (size_t left = bytes; left > 0; left -= std::min(left, kBufferBytes)) {
+      peer_.receive(std::span(incoming_).first(std::min(left, kBufferBytes)));
+    }
   }
 
   [[noreturn]] void fail(const std::string& message) const {
@@ -96,13 +107,9 @@ class LinkEnd {
   }
 
  private:
-  std::span<std::byte> buffer_part(size_t left, size_t& part) {
-    part = std::min(left, buffer_.size());
-    return std::span(buffer_).first(part);
-  }
-
   Peer& peer_;
-  std::vector<std::byte> buffer_;
+  std::vector<std::byte> outgoing_;
+  std::vector<std::byte> incoming_;
 };
 
 // The end that measures.
