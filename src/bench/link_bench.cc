@@ -184,11 +184,15 @@ ClusterLink measure_link(const PeerAddress& address, const LinkPlan& plan) {
           .round_trip_spread = round_trip.spread};
 }
 
-LinkService serve_link(Peer& peer) {
+void greet_link(Peer& peer) {
   LinkEnd end(peer);
   const uint32_t version = end.receive_hello();
   end.send_hello();  // of another version too, so that both ends can tell
   end.check_version(version);
+}
+
+LinkService serve_link(Peer& peer) {
+  LinkEnd end(peer);
   LinkService service;
   for (;;) {
     const auto request = end.receive<Request>();

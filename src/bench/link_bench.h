@@ -29,7 +29,9 @@ struct LinkService {
   int64_t sent = 0;
 };
 
-// The other end, until the peer says that it is done. Throws as measure_link does.
+// The other end: first the greeting, which tells a stranger from a peer, then what the peer asks
+// for until it says that it is done. Both throw as measure_link does.
+void greet_link(Peer& peer);
 LinkService serve_link(Peer& peer);
 
 }  // namespace dsv4

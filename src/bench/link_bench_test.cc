@@ -89,7 +89,10 @@ const std::string kHello("dsv4link\x01\0\0\0\0\0\0\0", 16);
 
 TEST(LinkBench, measures_over_the_loopback) {
   LinkService service;
-  OtherEnd other([&](Peer& peer) { service = serve_link(peer); });
+  OtherEnd other([&](Peer& peer) {
+    greet_link(peer);
+    service = serve_link(peer);
+  });
   const ClusterLink link = measure_link(other.address(), kQuick);
   EXPECT_EQ(other.join(), "");
   EXPECT_EQ(link.peer, other.address().text());
@@ -201,7 +204,12 @@ TEST(LinkBench, notices_an_answer_to_something_else) {
 
 // The error of the listening end for a peer that sends `bytes` and then nothing.
 std::string error_of_service(const std::string& bytes) {
-  OtherEnd service([](Peer& peer) { serve_link(peer); }, kShort);
+  OtherEnd service(
+      [](Peer& peer) {
+        greet_link(peer);
+        serve_link(peer);
+      },
+      kShort);
   Peer peer = Peer::connect(service.address(), kLong);
   send_text(peer, bytes);
   const std::string error = service.join();

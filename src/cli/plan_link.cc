@@ -1,5 +1,6 @@
 #include "cli/plan_link.h"
 
+#include "base/error.h"
 #include "bench/link_bench.h"
 #include "cli/bench_report.h"
 
@@ -12,6 +13,19 @@ namespace {
 
 std::string rate_text(double rate) {
   return rate > 0 ? fmt::format("{:.3g} GB/s", rate * 1e-9) : "rate not known";
+}
+
+// Machines have programs that connect to every port that opens; they are no reason to end.
+Peer first_peer(const PeerListener& listener) {
+  for (;;) {
+    Peer peer = listener.accept({});
+    try {
+      greet_link(peer);
+      return peer;
+    } catch (const Error& error) {
+      fmt::print(stderr, "dsv4: warning: {}; waiting for another\n", error.what());
+    }
+  }
 }
 
 }  // namespace
@@ -35,7 +49,7 @@ void listen_for_link(const std::string& address) {
                "dsv4: warning: whoever reaches this address may take part, and nothing is "
                "encrypted\n");
   }
-  Peer peer = listener.accept({});
+  Peer peer = first_peer(listener);
   const LinkService service = serve_link(peer);
   fmt::print("{}: received {:.2f} GB, sent {:.2f} GB\n", peer.name(),
              static_cast<double>(service.received) * 1e-9,

@@ -11,7 +11,7 @@ namespace dsv4::cli {
 ClusterLink measure_link_to(const std::string& address);
 
 // Waits at "[ADDRESS:]PORT" for one peer that measures its link to here. Says where it waits, and
-// who may reach it.
+// who may reach it; others that connect are told of and left.
 void listen_for_link(const std::string& address);
 
 // Lines of those that the system tells and of the one that was measured, if there are any.

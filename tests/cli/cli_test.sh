@@ -312,9 +312,14 @@ expect "listening and connecting" 2 "excludes" "$dsv4" plan --link-listen 0 --li
 listener=$!
 for _ in $(seq 100); do grep -q listening "$work/listener" && break; sleep 0.1; done
 port=$(sed -n 's/^listening at 127\.0\.0\.1:\([0-9]*\), for this machine alone.*/\1/p' "$work/listener")
+python3 -c "import socket, sys
+s = socket.create_connection(('127.0.0.1', int(sys.argv[1])))
+s.sendall(b'GET / HTTP/1.1\\r\\n')
+s.recv(1)" "$port" || fail "a stranger that connects"
 expect "link" 0 "round trip" "$dsv4" plan --link-to "127.0.0.1:$port"
 wait $listener && grep -q '^127\.0\.0\.1:[0-9]*: received [0-9.]* GB, sent [0-9.]* GB$' "$work/listener" && pass ||
   fail "listening end: $(cat "$work/listener")"
+expect "a stranger is no reason to end" 0 "its first bytes are others; waiting for another" cat "$work/listener"
 expect "nobody listens any more" 1 "127.0.0.1:$port: cannot connect: Connection refused" "$dsv4" plan --link-to "127.0.0.1:$port"
 sed 's/"memory_gib": [0-9.]*/"memory_gib": 24/; s/"reserved_gib": [0-9.]*/"reserved_gib": 1/' "$work/state/dsv4/machine.json" >"$work/linked.json"
 plan_linked() { "$dsv4" plan -m flash --machine "$work/linked.json" --format Q2_K --explain "$@"; }
