@@ -233,7 +233,12 @@ bool run_other(const PlanArgs& args) {
       check_workload(load, config);
       const PlanRecord record = verify_plan(model, load, this_machine());
       append_record(state_file(kRecordFile), record);
-      args.json ? fmt::print("{}\n", record_line(record)) : print_record(record);
+      if (args.json) {
+        fmt::print("{}\n", record_line(record));
+        continue;
+      }
+      print_record(record);
+      if (is_narrow(config)) fmt::print("{}\n", kNarrowNote);
     }
     if (args.models.empty()) {
       throw Error(ErrorCode::kInvalidInput, "--verify", "needs a model to run: -m MODEL");

@@ -4,12 +4,11 @@
 #include "base/output_file.h"
 #include "cli/commands.h"
 #include "cli/conversation.h"
+#include "cli/option_types.h"
 #include "cli/serve_forecast.h"
 #include "server/http.h"
 #include "server/http_metrics.h"
 #include "server/service.h"
-
-#include <CLI/CLI.hpp>
 
 #include <signal.h>
 #include <unistd.h>
@@ -236,7 +235,8 @@ void add_network_options(CLI::App& command, ServeArgs& args) {
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   command.add_option("--max-body", args.http.limits.body_bytes, "Bytes of the largest request")
-      ->transform(CLI::AsSizeValue(false))
+      ->transform(byte_size())
+      ->type_name("SIZE")
       ->capture_default_str();
 }
 
@@ -256,17 +256,20 @@ void add_engine_options(CLI::App& command, ServeArgs& args) {
       .add_option("--state-memory", args.state_memory,
                   "Memory for sequences and the prefix cache, such as 8G; 0: half of what the "
                   "weights leave")
-      ->transform(CLI::AsSizeValue(false))
+      ->transform(byte_size())
+      ->type_name("SIZE")
       ->capture_default_str();
   command
       .add_option("--cache-memory", args.cache_memory,
                   "Of that, the most that the prefix cache may keep; 0: all")
-      ->transform(CLI::AsSizeValue(false))
+      ->transform(byte_size())
+      ->type_name("SIZE")
       ->capture_default_str();
   command.add_option("--cache-dir", args.cache_dir,
                      "Folder in which prefixes survive restarts; without it memory only");
   command.add_option("--cache-disk", args.cache_disk, "Largest size of that folder")
-      ->transform(CLI::AsSizeValue(false))
+      ->transform(byte_size())
+      ->type_name("SIZE")
       ->capture_default_str();
   command
       .add_option("--max-tokens", args.max_tokens,
@@ -295,8 +298,8 @@ void add_serve(CLI::App& app) {
       "--trace", args->trace,
       "File for what happened to each request and when, with all texts: JSON lines");
   command->add_option("--log-format", args->log_format, "text or json, of both logs")
-      ->transform(CLI::CheckedTransformer(std::map<std::string, LogFormat>{
-          {"text", LogFormat::kText}, {"json", LogFormat::kJson}}));
+      ->transform(one_of<LogFormat>({{"text", LogFormat::kText}, {"json", LogFormat::kJson}}))
+      ->type_name("TEXT");
   args->routing.add_to(*command);
   command->add_flag("--quiet", args->quiet, "Log warnings and errors only");
   args->think.add_to(*command);

@@ -1,12 +1,10 @@
 #include "cli/model_options.h"
 
 #include "base/error.h"
+#include "cli/option_types.h"
 #include "kernels/cpu/cpu_ops.h"
 
-#include <CLI/CLI.hpp>
-
 #include <charconv>
-#include <map>
 
 #include <fmt/core.h>
 
@@ -60,10 +58,10 @@ Isa parse_isa(const std::string& name) {
 void add_numerics_option(CLI::App& command, const std::string& name, Numerics& numerics,
                          const std::string& description) {
   command.add_option(name, numerics, description)
-      ->transform(CLI::CheckedTransformer(
-          std::map<std::string, Numerics>{{"fast", Numerics::kFast},
-                                          {"exact", Numerics::kExact},
-                                          {"official", Numerics::kOfficial}}))
+      ->transform(one_of<Numerics>({{"fast", Numerics::kFast},
+                                    {"exact", Numerics::kExact},
+                                    {"official", Numerics::kOfficial}}))
+      ->type_name("TEXT")
       ->default_str(std::string(numerics_name(numerics)));
 }
 
@@ -73,8 +71,9 @@ void add_kv_option(CLI::App& command, std::optional<KvStorage>& kv) {
           "--kv", kv,
           "How the state keeps entries: native, as trained (FP8 and BF16, index keys FP4);\n"
           "bf16; f32. Default: native for fast numerics, the others have f32 only")
-      ->transform(CLI::CheckedTransformer(std::map<std::string, KvStorage>{
-          {"native", KvStorage::kNative}, {"bf16", KvStorage::kBf16}, {"f32", KvStorage::kF32}}));
+      ->transform(one_of<KvStorage>(
+          {{"native", KvStorage::kNative}, {"bf16", KvStorage::kBf16}, {"f32", KvStorage::kF32}}))
+      ->type_name("TEXT");
 }
 
 void ModelArgs::add_to(CLI::App& command) {
@@ -94,8 +93,9 @@ void ModelArgs::add_machine_to(CLI::App& command) {
       .add_option("--expert-memory", expert_memory,
                   "Memory for the routed experts, such as 8G, beside which they are read from the\n"
                   "disk each time they run; 0: all may stay in memory")
-      ->transform(CLI::AsSizeValue(false))
-      ->check(CLI::Range(uint64_t{0}, uint64_t{1} << 50))
+      ->transform(byte_size())
+      ->check(CLI::Range(uint64_t{0}, uint64_t{1} << 50).description(""))
+      ->type_name("SIZE")
       ->capture_default_str();
   command.add_option("--isa", isa, "Instruction set: auto is the best of this machine")
       ->check(CLI::IsMember({"auto", "scalar", "avx2", "avx2_vnni", "avx512", "avx512_vnni"}))

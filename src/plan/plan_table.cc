@@ -60,6 +60,7 @@ std::vector<std::string> table_notes(const PlanTable& table) {
         "dsv4 has kernels for x86 processors only: for this machine the times say what its limits "
         "allow.");
   }
+  if (any([](const Plan& p) { return runs(p) && p.narrow; })) notes.emplace_back(kNarrowNote);
   return notes;
 }
 

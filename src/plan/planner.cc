@@ -49,6 +49,7 @@ class Planner {
     plan_.bits_per_weight = bits_per_weight(table.groups(), config_);
     plan_.measured = machine.probe.has_value();
     plan_.runs_here = machine.kind == DeviceKind::kCpu;
+    plan_.narrow = is_narrow(config_);
   }
 
   Plan make() {

@@ -92,6 +92,7 @@ struct Plan {
   double bits_per_weight = 0;
   bool measured = false;  // times from a probe, not from the machine's limits
   bool runs_here = true;  // dsv4 has kernels for the machine
+  bool narrow = false;    // step_time.h
   // Empty where it does not run.
   Estimate decode;        // tokens per second of one user
   Estimate decode_total;  // of all users together

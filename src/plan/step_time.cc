@@ -231,6 +231,11 @@ double product_seconds(const Probe& probe, const ProductWork& product, double re
          product.weights * interpolate(times, product.n_tokens);
 }
 
+bool is_narrow(const ModelConfig& config) {
+  constexpr int64_t kWide = 1024;
+  return config.hidden_size < kWide;
+}
+
 StepTime step_time(const StepWork& work, const Machine& machine, const ModelConfig& config) {
   StepTime time;
   if (machine.probe) {

@@ -41,6 +41,13 @@ struct StepTime {
   double link_s = 0;       // between devices
 };
 
+// Whether products of this model are narrower than those of a probe, so that they take longer than
+// its rates say.
+bool is_narrow(const ModelConfig& config);
+constexpr std::string_view kNarrowNote =
+    "This model is smaller than those that times are known for: prompts may take four times as "
+    "long.";
+
 // On one machine, whose devices share the work of every layer.
 StepTime step_time(const StepWork& work, const Machine& machine, const ModelConfig& config);
 

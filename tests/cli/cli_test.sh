@@ -70,6 +70,9 @@ one_line_error "exact rounds no entries" 1 "--kv: exact stores entries as f32 on
 one_line_error "official rounds by itself" 1 "--kv: official stores entries as f32 only" logits --numerics official --kv bf16 -o "$work/part"
 expect "no such storage" 2 "--kv" logits --kv int8 -o "$work/part"
 expect "inspect shows the state as it is kept" 0 "kept as native" "$dsv4" inspect "$source/tests/cli/flash-config.json"
+expect "numerics that do not exist" 2 "foo is none of fast,exact,official" "$dsv4" run -m "$mini" --numerics foo
+expect "numerics by number" 2 "1 is none of" "$dsv4" run -m "$mini" --numerics 1
+expect "help names the numerics" 0 "{fast,exact,official}=fast" "$dsv4" run --help
 expect "inspect --kv" 0 "kept as bf16" "$dsv4" inspect --kv bf16 "$source/tests/cli/flash-config.json"
 logits --trace -o "$work/traced" || fail "logits --trace"
 expect "a trace beside logits" 0 "logits" "$dsv4" compare "$work/traced" "$work/traced"
@@ -289,6 +292,8 @@ version=$("$dsv4" --version | sed 's/dsv4 //')
 sed "s/\"isa\":\"[^\"]*\"/\"isa\":\"$best\"/; s/\"title\":\"[^,]*,/\"title\":\"${cpu:-unknown},/; s/\"version\":\"[^\"]*\"/\"version\":\"$version\"/" \
   "$source/tests/cli/machine.json" >"$work/state/dsv4/machine.json"
 expect "plan for this machine" 0 "as stored" "$dsv4" plan -m "$mini"
+expect "plan of a small model says what it does not know" 0 "smaller than those that times are known for" "$dsv4" plan -m "$mini"
+expect "verify" 0 "smaller than those that times are known for" "$dsv4" plan --verify -m "$mini" --prompt 64 --reply 8
 expect "verify" 0 "prefill" "$dsv4" plan --verify -m "$mini" --prompt 64 --reply 8
 # Memory within 5 % (3 % is aimed at, but libraries of other systems may be larger); sanitizers take more.
 ldd "$dsv4" | grep -q 'lib[a-z]*san' || for model in "$mini" "$source"/tests/golden/t[123]; do
