@@ -102,6 +102,16 @@ void apply_groups(const fs::path& root, HostMemory& memory) {
   }
 }
 
+// Names come from firmware and drivers; they are written to a file of JSON and to terminals.
+std::string printable(std::string name) {
+  constexpr size_t kMaxName = 64;
+  name.resize(std::min(name.size(), kMaxName));
+  for (char& c : name) {
+    if (c < ' ' || c > '~') c = '?';
+  }
+  return name;
+}
+
 // The entries of a folder by name; none where there is no such folder.
 std::vector<fs::path> entries(const fs::path& folder) {
   std::vector<fs::path> paths;
@@ -113,11 +123,61 @@ std::vector<fs::path> entries(const fs::path& folder) {
   return paths;
 }
 
+struct Gpu {
+  std::string name;
+  fs::path device;  // its folder among those of PCI
+};
+
+std::vector<Gpu> gpus(const fs::path& root) {
+  std::vector<Gpu> found;
+  for (const fs::path& gpu : entries(root / "proc/driver/nvidia/gpus")) {  // by PCI address
+    const std::string model = value_of(gpu / "information", "Model");
+    found.push_back({model.empty() ? "NVIDIA GPU" : printable(model),
+                     root / "sys/bus/pci/devices" / gpu.filename()});
+  }
+  const bool has_nvidia = !found.empty();
+  for (const fs::path& card : entries(root / "sys/class/drm")) {
+    const std::string name = card.filename().string();
+    if (!name.starts_with("card") || name.find('-') != std::string::npos) continue;  // an output
+    const std::string vendor = first_line(card / "device/vendor");
+    // Others are displays of servers and virtual machines.
+    const char* maker = vendor == "0x1002"                  ? "AMD"
+                        : vendor == "0x8086"                ? "Intel"
+                        : vendor == "0x10de" && !has_nvidia ? "NVIDIA"
+                                                            : nullptr;
+    if (maker == nullptr) continue;
+    const std::string product = first_line(card / "device/product_name");
+    const std::string id = fmt::format("{} GPU {}", maker, first_line(card / "device/device"));
+    found.push_back({printable(product.empty() ? id : product), card / "device"});
+  }
+  return found;
+}
+
+// Bytes per second each way of a PCI device's link as it is ("current") or as the device could have
+// it ("max"); 0 where that is not known.
+double pcie_rate(const fs::path& device, const std::string& which) {
+  constexpr double kMostSpeed = 128;  // GT/s, of the seventh generation
+  constexpr double kMostWidth = 32;   // an unknown one is 255
+  const double speed = number(first_line(device / (which + "_link_speed"))).value_or(0);
+  const double width = number(first_line(device / (which + "_link_width"))).value_or(0);
+  // Written so that NaN is out of range.
+  if (!(speed >= 1 && speed <= kMostSpeed && width >= 1 && width <= kMostWidth)) return 0;
+  // What the encoding leaves: 8 of 10 bits, then 128 of 130, then 242 of the 256 bytes of a unit.
+  const double share = speed <= 5 ? 8.0 / 10 : speed <= 32 ? 128.0 / 130 : 242.0 / 256;
+  return speed * 1e9 / 8 * width * share;
+}
+
+double network_rate(const fs::path& interface) {
+  constexpr double kMostSpeed = 1e8;  // Mbit/s; an unknown one is -1 or 2^32 - 1
+  const double speed = number(first_line(interface / "speed")).value_or(0);
+  return speed > 0 && speed <= kMostSpeed ? speed * 1e6 / 8 : 0;
+}
+
 }  // namespace
 
 std::string processor_name(const fs::path& root) {
   const std::string name = value_of(root / "proc/cpuinfo", "model name");
-  return name.empty() ? "unknown" : name;
+  return name.empty() ? "unknown" : printable(name);
 }
 
 HostMemory host_memory(const fs::path& root) {
@@ -130,27 +190,28 @@ HostMemory host_memory(const fs::path& root) {
 
 std::vector<std::string> gpu_names(const fs::path& root) {
   std::vector<std::string> names;
-  for (const fs::path& gpu : entries(root / "proc/driver/nvidia/gpus")) {
-    const std::string model = value_of(gpu / "information", "Model");
-    names.push_back(model.empty() ? "NVIDIA GPU" : model);
-  }
-  const bool has_nvidia = !names.empty();
-  for (const fs::path& card : entries(root / "sys/class/drm")) {
-    const std::string name = card.filename().string();
-    if (!name.starts_with("card") || name.find('-') != std::string::npos) continue;  // an output
-    const std::string vendor = first_line(card / "device/vendor");
-    // Others are displays of servers and virtual machines.
-    const char* maker = vendor == "0x1002"                  ? "AMD"
-                        : vendor == "0x8086"                ? "Intel"
-                        : vendor == "0x10de" && !has_nvidia ? "NVIDIA"
-                                                            : nullptr;
-    if (maker == nullptr) continue;
-    const std::string product = first_line(card / "device/product_name");
-    names.push_back(product.empty()
-                        ? fmt::format("{} GPU {}", maker, first_line(card / "device/device"))
-                        : product);
-  }
+  for (const Gpu& gpu : gpus(root)) names.push_back(gpu.name);
   return names;
+}
+
+std::vector<SystemLink> system_links(const fs::path& root) {
+  std::vector<SystemLink> links;
+  for (const Gpu& gpu : gpus(root)) {
+    links.push_back({.name = gpu.name,
+                     .kind = LinkKind::kPcie,
+                     .rate = pcie_rate(gpu.device, "current"),
+                     .most = pcie_rate(gpu.device, "max")});
+  }
+  std::error_code ignored;
+  for (const fs::path& interface : entries(root / "sys/class/net")) {
+    // Bridges, tunnels, the loopback and the like have no device.
+    if (!fs::exists(interface / "device", ignored)) continue;
+    if (first_line(interface / "operstate") != "up") continue;
+    links.push_back({.name = printable(interface.filename().string()),
+                     .kind = LinkKind::kNetwork,
+                     .rate = network_rate(interface)});
+  }
+  return links;
 }
 
 }  // namespace dsv4

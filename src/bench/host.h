@@ -1,6 +1,8 @@
 // What the system tells about the computer that this runs on.
 #pragma once
 
+#include "plan/machine.h"
+
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -20,5 +22,9 @@ HostMemory host_memory(const std::filesystem::path& root = "/");
 
 // GPUs that the system knows of, by name as far as their drivers tell one.
 std::vector<std::string> gpu_names(const std::filesystem::path& root = "/");
+
+// The PCIe links of those GPUs, and network interfaces that are up and have hardware of their own.
+// What the system does not tell, or tells in a way that makes no sense, stays 0.
+std::vector<SystemLink> system_links(const std::filesystem::path& root = "/");
 
 }  // namespace dsv4

@@ -7,6 +7,9 @@
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <vector>
+
+#include <fmt/core.h>
 
 namespace dsv4 {
 namespace {
@@ -119,6 +122,99 @@ TEST(Host, lists_gpus_once_and_no_outputs) {
       .with("sys/class/drm/card3/device/product_name", "Instinct MI300X\n");
   EXPECT_EQ(gpu_names(root.path()),
             (std::vector<std::string>{"NVIDIA H100 PCIe", "AMD GPU 0x744c", "Instinct MI300X"}));
+}
+
+SystemLink only_link(const Root& root) {
+  const std::vector<SystemLink> links = system_links(root.path());
+  EXPECT_EQ(links.size(), 1u);
+  return links.empty() ? SystemLink{} : links[0];
+}
+
+TEST(Host, tells_what_pcie_links_of_gpus_carry) {
+  Root root("host_pcie");
+  EXPECT_TRUE(system_links(root.path()).empty());
+  const std::string device = "sys/class/drm/card0/device/";
+  root.with(device + "vendor", "0x1002\n").with(device + "product_name", "Instinct MI300X\n");
+  EXPECT_EQ(only_link(root).name, "Instinct MI300X");
+  EXPECT_EQ(only_link(root).kind, LinkKind::kPcie);
+  EXPECT_EQ(only_link(root).rate, 0);  // not told
+  const auto rate = [&](const char* speed, const char* width) {
+    root.with(device + "current_link_speed", speed).with(device + "current_link_width", width);
+    return only_link(root).rate;
+  };
+  EXPECT_DOUBLE_EQ(rate("2.5 GT/s PCIe\n", "16\n"), 4e9);  // saves power
+  EXPECT_DOUBLE_EQ(rate("5 GT/s\n", "1\n"), 0.5e9);
+  EXPECT_DOUBLE_EQ(rate("8.0 GT/s PCIe\n", "16\n"), 16e9 * 128 / 130);
+  EXPECT_DOUBLE_EQ(rate("32.0 GT/s PCIe\n", "8\n"), 32e9 * 128 / 130);
+  EXPECT_DOUBLE_EQ(rate("64.0 GT/s PCIe\n", "16\n"), 128e9 * 242 / 256);
+  EXPECT_EQ(only_link(root).most, 0);
+  root.with(device + "max_link_speed", "32.0 GT/s PCIe\n").with(device + "max_link_width", "16\n");
+  EXPECT_DOUBLE_EQ(only_link(root).most, 64e9 * 128 / 130);
+}
+
+TEST(Host, finds_the_link_of_a_gpu_that_a_driver_lists_by_its_address) {
+  Root root("host_nvidia_link");
+  const std::string device = "sys/bus/pci/devices/0000:01:00.0/";
+  root.with("proc/driver/nvidia/gpus/0000:01:00.0/information", "Model: NVIDIA H100 PCIe\n")
+      .with("sys/class/drm/card0/device/vendor", "0x10de\n")
+      .with(device + "max_link_speed", "32.0 GT/s PCIe\n")
+      .with(device + "max_link_width", "16\n");
+  EXPECT_EQ(only_link(root).name, "NVIDIA H100 PCIe");
+  EXPECT_DOUBLE_EQ(only_link(root).most, 64e9 * 128 / 130);
+}
+
+TEST(Host, takes_no_pcie_link_from_what_makes_no_sense) {
+  Root root("host_pcie_strange");
+  const std::string device = "sys/class/drm/card0/device/";
+  root.with(device + "vendor", "0x1002\n");
+  const std::string strange[] = {"",     "Unknown", "0",        "-1",
+                                 "nan",  "inf",     "255",      "1e300",
+                                 "1e-9", "\n16",    "\xff\xfe", std::string(9999, '9')};
+  for (const std::string& value : strange) {
+    root.with(device + "current_link_speed", "8.0 GT/s").with(device + "current_link_width", value);
+    EXPECT_EQ(only_link(root).rate, 0) << value;
+    root.with(device + "current_link_speed", value).with(device + "current_link_width", "16");
+    EXPECT_EQ(only_link(root).rate, 0) << value;
+  }
+}
+
+TEST(Host, tells_rates_of_network_interfaces_that_are_up) {
+  Root root("host_network");
+  const auto add = [&](const std::string& name, const char* state, const std::string& speed) {
+    const std::string folder = "sys/class/net/" + name;
+    root.with(folder + "/operstate", state).with(folder + "/speed", speed);
+  };
+  add("lo", "unknown\n", "");
+  add("docker0", "up\n", "10000\n");  // a bridge: no device
+  add("eth0", "up\n", "100000\n");
+  add("eth1", "down\n", "1000\n");
+  add("eth2", "up\n", "-1\n");  // as virtual machines tell it
+  for (const char* name : {"eth0", "eth1", "eth2"}) {
+    root.with(fmt::format("sys/class/net/{}/device/vendor", name), "0x1af4\n");
+  }
+  const std::vector<SystemLink> links = system_links(root.path());
+  ASSERT_EQ(links.size(), 2u);
+  EXPECT_EQ(links[0].name, "eth0");
+  EXPECT_EQ(links[0].kind, LinkKind::kNetwork);
+  EXPECT_EQ(links[0].rate, 12.5e9);
+  EXPECT_EQ(links[1].name, "eth2");
+  EXPECT_EQ(links[1].rate, 0);
+  for (const char* strange : {"4294967295", "fast", "", "1e300", "nan", "-inf", "0"}) {
+    root.with("sys/class/net/eth0/speed", strange);
+    EXPECT_EQ(system_links(root.path()).at(0).rate, 0) << strange;
+  }
+}
+
+TEST(Host, makes_names_printable_and_short) {
+  Root root("host_names");
+  root.with("proc/cpuinfo", "model name\t: A\x1b[2J\xff\n")
+      .with("sys/class/net/e\xc3(/operstate", "up\n")
+      .with("sys/class/net/e\xc3(/device/vendor", "0x1af4\n")
+      .with("sys/class/drm/card0/device/vendor", "0x1002\n")
+      .with("sys/class/drm/card0/device/product_name", std::string(5000, 'x'));
+  EXPECT_EQ(processor_name(root.path()), "A?[2J?");
+  EXPECT_EQ(gpu_names(root.path()).at(0), std::string(64, 'x'));
+  EXPECT_EQ(system_links(root.path()).at(1).name, "e?(");
 }
 
 }  // namespace

@@ -108,6 +108,8 @@ class MachineProbe {
     measure_disk();
     for (const std::string& note : notes_)
       machine_.note += (machine_.note.empty() ? "" : "; ") + note;
+    constexpr size_t kMaxNote = 1000;  // what a machine file may have
+    machine_.note.resize(std::min(machine_.note.size(), kMaxNote));
     return std::move(machine_);
   }
 
@@ -128,6 +130,7 @@ class MachineProbe {
     machine_.memory_bytes = memory.total;
     machine_.reserved_bytes = memory.in_use;
     machine_.date = options_.date;
+    machine_.links = system_links();
     const std::vector<std::string> gpus = gpu_names();
     if (!gpus.empty()) {
       notes_.push_back(fmt::format("GPUs that dsv4 has no kernels for: {}", fmt::join(gpus, ", ")));

@@ -5,6 +5,7 @@
 #include "cli/model_options.h"
 #include "cli/plan_cost.h"
 #include "cli/plan_html.h"
+#include "cli/plan_link.h"
 #include "cli/plan_report.h"
 #include "cli/plan_verify.h"
 #include "cli/this_machine.h"
@@ -41,14 +42,16 @@ struct PlanArgs {
   bool reply_given = false;
   bool context_given = false;
   int64_t max_machines = 16;
-  double cluster_link_gb = 0;
-  double cluster_latency_us = 5;
+  std::optional<double> cluster_link_gb;
+  std::optional<double> cluster_latency_us;
   bool json = false;
   bool explain = false;
   bool list = false;
   bool probe = false;
   bool verify = false;
   bool report = false;
+  std::string link_to;
+  std::string link_listen;
   std::string check;  // a catalogue
   std::string trace;
   std::string html;
@@ -114,10 +117,21 @@ std::vector<WeightTable> tables_of(const Asked& model, const std::vector<std::st
   return tables;
 }
 
-PlanOptions options_of(const PlanArgs& args) {
-  return {.max_machines = args.max_machines,
-          .cluster_link = args.cluster_link_gb * 1e9,
-          .cluster_latency_s = args.cluster_latency_us * 1e-6};
+// Of what is not given, what was measured from this machine.
+PlanOptions options_of(const PlanArgs& args, const Machine& machine) {
+  constexpr double kLatency_us = 5;
+  PlanOptions options{.max_machines = args.max_machines};
+  options.cluster_latency_s = args.cluster_latency_us.value_or(kLatency_us) * 1e-6;
+  if (args.cluster_link_gb) {
+    options.cluster_link = *args.cluster_link_gb * 1e9;
+    options.cluster_source = "--cluster-link";
+  } else if (const auto& link = machine.cluster_link) {
+    options.cluster_link = std::min(link->send, link->receive);
+    if (!args.cluster_latency_us) options.cluster_latency_s = link->round_trip_s / 2;
+    options.cluster_source =
+        fmt::format("measured to {}{}{}", link->peer, link->date.empty() ? "" : " on ", link->date);
+  }
+  return options;
 }
 
 // Of what was recorded, if anything was.
@@ -130,7 +144,7 @@ PlanTable plan_all(const PlanArgs& args, const Asked& model, const Machine& mach
                    const std::vector<WeightTable>& tables, const ExpertModelFor& model_for) {
   PlanTable result{.model = title_of(model), .machine = machine.title};
   result.workload = workload_for(args, model.config);
-  PlanOptions options = options_of(args);
+  PlanOptions options = options_of(args, machine);
   for (const WeightTable& table : tables) {
     // Asked only where not everything fits.
     options.expert_model = [&](double room, const DiskRates& source) {
@@ -170,6 +184,7 @@ void print_probe(const Machine& machine) {
     fmt::print("disk    {:.2f} GB/s at random places, {:.0f} us\n", machine.disk.read * 1e-9,
                machine.disk.latency_s * 1e6);
   }
+  print_links(machine);
   fmt::print("\n10^9 weights/s by tokens at once\n");
   std::string format;
   for (const ProductRate& rate : probe.products) {
@@ -178,6 +193,24 @@ void print_probe(const Machine& machine) {
     fmt::print("{:>6}:{:>7.2f}", rate.n_tokens, rate.weights_per_s * 1e-9);
   }
   fmt::print("\n{}{}", machine.note, machine.note.empty() ? "" : "\n");
+}
+
+// What there is to measure. The link comes first: it fails at once where nobody listens.
+void measure(const PlanArgs& args) {
+  std::optional<ClusterLink> link;
+  if (!args.link_to.empty()) link = measure_link_to(args.link_to);
+  Machine machine = args.probe ? probe_this_machine() : this_machine();
+  if (link) {
+    machine.cluster_link = std::move(link);
+    keep_machine(machine);
+  }
+  if (args.json) {
+    fmt::print("{}\n", machine_to_json(machine).dump(2));
+  } else if (args.probe) {
+    print_probe(machine);
+  } else {
+    print_links(machine);
+  }
 }
 
 // The commands beside planning; whether one was asked for.
@@ -210,9 +243,10 @@ bool run_other(const PlanArgs& args) {
     if (args.models.empty()) {
       throw Error(ErrorCode::kInvalidInput, "--verify", "needs a model to run: -m MODEL");
     }
-  } else if (args.probe) {
-    const Machine machine = probe_this_machine();
-    args.json ? fmt::print("{}\n", machine_to_json(machine).dump(2)) : print_probe(machine);
+  } else if (!args.link_listen.empty()) {
+    listen_for_link(args.link_listen);
+  } else if (args.probe || !args.link_to.empty()) {
+    measure(args);
   } else {
     return false;
   }
@@ -240,7 +274,7 @@ void run(const PlanArgs& args) {
       const PlanTable table = plan_all(args, model, machine, tables, model_for);
       const CostTable costs = cost_table(args.cost, machine, table.plans, tariffs, today());
       if (!args.html.empty()) {
-        OtherLoads plan_for(tables, machine, options_of(args), model_for);
+        OtherLoads plan_for(tables, machine, options_of(args, machine), model_for);
         sheets.push_back(plan_sheet(table, machine, costs, model.config.max_position_embeddings,
                                     std::ref(plan_for)));
       }
@@ -292,6 +326,45 @@ void add_workload_options(CLI::App& command, const std::shared_ptr<PlanArgs>& ar
   });
 }
 
+void add_cluster_options(CLI::App& command, const std::shared_ptr<PlanArgs>& args) {
+  command.add_option("--max-machines", args->max_machines, "Most machines that share a model")
+      ->check(CLI::Range(int64_t{1}, int64_t{1024}))
+      ->capture_default_str();
+  command
+      .add_option("--cluster-link", args->cluster_link_gb,
+                  "GB/s between machines; 0: they cannot share a model, as where --link-to has\n"
+                  "measured none")
+      ->check(CLI::NonNegativeNumber);
+  command
+      .add_option("--cluster-latency", args->cluster_latency_us,
+                  "Microseconds between machines; as measured, else 5")
+      ->check(CLI::NonNegativeNumber);
+}
+
+// What is done instead of planning.
+void add_measuring_options(CLI::App& command, const std::shared_ptr<PlanArgs>& args) {
+  CLI::Option* probe =
+      command.add_flag("--probe", args->probe, "Measure this machine anew, for half a minute");
+  CLI::Option* to = command
+                        .add_option("--link-to", args->link_to,
+                                    "Measure the link to a machine where dsv4 plan --link-listen "
+                                    "runs, and keep it")
+                        ->type_name("HOST[:PORT]");
+  CLI::Option* listen =
+      command
+          .add_option("--link-listen", args->link_listen,
+                      "Wait for one --link-to of another machine; without an address of this one "
+                      "alone")
+          ->type_name("[ADDRESS:]PORT");
+  CLI::Option* verify = command.add_flag(
+      "--verify", args->verify, "Run the model here, and hold what was predicted against it");
+  CLI::Option* report = command.add_flag("--report", args->report,
+                                         "How predictions of earlier runs have done so far");
+  verify->excludes(probe)->excludes(report)->excludes(to)->excludes(listen);
+  report->excludes(probe)->excludes(to)->excludes(listen);
+  listen->excludes(probe)->excludes(to);
+}
+
 }  // namespace
 
 void add_plan(CLI::App& app) {
@@ -309,31 +382,13 @@ void add_plan(CLI::App& app) {
       ->default_val(std::vector<std::string>{"this"});
   command->add_option("--format", args->formats, "Formats, as in quantize --type")->delimiter(',');
   add_workload_options(*command, args);
-  command->add_option("--max-machines", args->max_machines, "Most machines that share a model")
-      ->check(CLI::Range(int64_t{1}, int64_t{1024}))
-      ->capture_default_str();
-  command
-      ->add_option("--cluster-link", args->cluster_link_gb,
-                   "GB/s between machines; 0: they cannot share a model")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
-  command
-      ->add_option("--cluster-latency", args->cluster_latency_us, "Microseconds between machines")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
+  add_cluster_options(*command, args);
   args->cost.add_to(*command);
   command->add_flag("--json", args->json, "One JSON list of all answers");
   command->add_flag("--explain", args->explain, "Show the formula and the inputs of each number");
   command->add_option("--html", args->html, "Write a page with tables and plots")
       ->type_name("FILE");
-  CLI::Option* probe =
-      command->add_flag("--probe", args->probe, "Measure this machine anew, for half a minute");
-  CLI::Option* verify = command->add_flag(
-      "--verify", args->verify, "Run the model here, and hold what was predicted against it");
-  CLI::Option* report = command->add_flag("--report", args->report,
-                                          "How predictions of earlier runs have done so far");
-  verify->excludes(probe)->excludes(report);
-  report->excludes(probe);
+  add_measuring_options(*command, args);
   command
       ->add_option("--check-machines", args->check,
                    "Look for what is wrong in a list of machines; exit code 3 if anything is")
@@ -345,7 +400,9 @@ void add_plan(CLI::App& app) {
       "10^9 bytes. docs/planning.md has every formula.\n\n"
       "Example: dsv4 plan -m 745b --machine 8x-b200,mac-studio-512 --context 131072 --users 16\n"
       "         dsv4 plan -m model.gguf --html plan.html\n"
-      "         dsv4 plan --verify -m models/mini");
+      "         dsv4 plan --verify -m models/mini\n"
+      "         dsv4 plan --link-listen 10.0.0.2:7411, and on another machine\n"
+      "         dsv4 plan --link-to 10.0.0.2");
   command->callback([args] { run(*args); });
 }
 

@@ -14,6 +14,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
@@ -23,19 +24,34 @@ namespace {
 
 namespace fs = std::filesystem;
 
+bool is_probe_of_this(const std::vector<Machine>& machines) {
+  return machines.size() == 1 && machines[0].probe &&
+         machines[0].title.starts_with(processor_name());
+}
+
 // What an earlier run of this version wrote on this machine; nothing for anything else.
 std::optional<Machine> kept_machine(const fs::path& file) {
   std::error_code ignored;
   if (!fs::exists(file, ignored)) return std::nullopt;
   try {
     const std::vector<Machine> machines = load_machines(file.string());
-    const bool is_probe = machines.size() == 1 && machines[0].probe;
-    const bool fits = is_probe && machines[0].probe->version == DSV4_VERSION &&
-                      machines[0].probe->isa == isa_name(best_isa()) &&
-                      machines[0].title.starts_with(processor_name());
+    const bool fits = is_probe_of_this(machines) && machines[0].probe->version == DSV4_VERSION &&
+                      machines[0].probe->isa == isa_name(best_isa());
     if (fits) return machines[0];
   } catch (const Error& error) {
     fmt::print(stderr, "dsv4: warning: {}\n", error.what());
+  }
+  return std::nullopt;
+}
+
+// The link that an earlier run of any version measured from this machine: that takes another one,
+// which need not listen whenever this is measured anew.
+std::optional<ClusterLink> kept_link(const fs::path& file) {
+  try {
+    const std::vector<Machine> machines = load_machines(file.string());
+    if (is_probe_of_this(machines)) return machines[0].cluster_link;
+  } catch (const Error&) {
+    // There is no file, or one that is about to be replaced.
   }
   return std::nullopt;
 }
@@ -59,17 +75,22 @@ Machine probe_this_machine() {
   fs::create_directories(file.parent_path());
   Progress bar("measuring this machine");
   constexpr int64_t kParts = 1000;
-  const Machine machine =
+  Machine machine =
       probe_machine({.disk_folder = file.parent_path(), .version = DSV4_VERSION, .date = today()},
                     [&](const std::string& what, double done) {
                       bar.update(static_cast<int64_t>(done * kParts), kParts, what);
                     });
   bar.clear();
+  machine.cluster_link = kept_link(file);
+  keep_machine(machine);
+  return machine;
+}
+
+void keep_machine(const Machine& machine) {
   const std::string text = machine_to_json(machine).dump(2) + "\n";
-  OutputFile out(file);
+  OutputFile out(state_file(kMachineFile));
   out.write(std::as_bytes(std::span(text)));
   out.finish();
-  return machine;
 }
 
 std::optional<Machine> known_machine() {

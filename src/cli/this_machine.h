@@ -16,8 +16,10 @@ inline constexpr const char* kMachineFile = "machine.json";
 inline constexpr const char* kRecordFile = "plans.jsonl";
 
 // Measures it, with a progress bar, and writes the file. Half a minute. The disk is that of the
-// file.
+// file. A link to another machine that was measured before stays.
 Machine probe_this_machine();
+// Writes the file.
+void keep_machine(const Machine& machine);
 
 // As it was measured by this version of the program; its memory as it is now. Nothing where that
 // has not been done.

@@ -41,6 +41,28 @@ struct DiskRates {
   double latency_s = 0;  // of a single one, besides its bytes
 };
 
+enum class LinkKind { kPcie, kNetwork };
+
+// A link that the system tells of, as it is; nothing of it was measured.
+struct SystemLink {
+  std::string name;  // of the GPU or the network interface
+  LinkKind kind = LinkKind::kPcie;
+  double rate = 0;  // bytes per second each way; 0: not known
+  double most = 0;  // the same of PCIe where the device does not save power; 0: not known
+};
+
+// The link to another machine, as it was measured.
+struct ClusterLink {
+  std::string peer;  // host and port
+  double send = 0;   // bytes per second to there
+  double send_spread = 0;
+  double receive = 0;  // from there
+  double receive_spread = 0;
+  double round_trip_s = 0;  // of a small message and its answer
+  double round_trip_spread = 0;
+  std::string date;  // YYYY-MM-DD
+};
+
 struct MachinePrice {
   double per_hour = 0;        // rented; 0: not offered
   double purchase = 0;        // bought; 0: not known
@@ -92,6 +114,8 @@ struct Machine {
   double link = 0;               // bytes per second between devices, each way
   double link_latency_s = 0;
   DiskRates disk;
+  std::vector<SystemLink> links;
+  std::optional<ClusterLink> cluster_link;  // to another machine that may share a model
   MachinePrice price;
   std::string date;                       // of a probe, or of the last look at the sources
   std::string note;                       // what a reader of its figures should know

@@ -4,6 +4,7 @@
 #include "plan/fields.h"
 #include "plan/machine.h"
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -61,6 +62,28 @@ constexpr OptionalNumber kNumbers[] = {
     {"disk_latency_us", kMicro, kPositive, [](Machine& m) -> double& { return m.disk.latency_s; }},
 };
 
+constexpr std::array<std::pair<const char*, LinkKind>, 2> kLinkKinds = {{
+    {"pcie", LinkKind::kPcie},
+    {"network", LinkKind::kNetwork},
+}};
+
+// Of the link to another machine; all must be there.
+struct ClusterNumber {
+  const char* key;
+  double unit;
+  NumberRange range;
+  double ClusterLink::*value;
+};
+
+constexpr ClusterNumber kClusterNumbers[] = {
+    {"send_gb_s", kGiga, kPositive, &ClusterLink::send},
+    {"send_spread", 1, kNotNegative, &ClusterLink::send_spread},
+    {"receive_gb_s", kGiga, kPositive, &ClusterLink::receive},
+    {"receive_spread", 1, kNotNegative, &ClusterLink::receive_spread},
+    {"round_trip_us", kMicro, kPositive, &ClusterLink::round_trip_s},
+    {"round_trip_spread", 1, kNotNegative, &ClusterLink::round_trip_spread},
+};
+
 constexpr OptionalNumber kPriceNumbers[] = {
     {"per_hour", 1, kNotNegative, [](Machine& m) -> double& { return m.price.per_hour; }},
     {"purchase", 1, kNotNegative, [](Machine& m) -> double& { return m.price.purchase; }},
@@ -76,6 +99,58 @@ DeviceKind read_kind(Fields& fields) {
   fields.refuse("kind", fmt::format("expected cpu, unified or gpu, found \"{}\"", word));
 }
 
+const Json& read_list(Fields& fields, const char* key) {
+  const Json& list = fields.required(key);
+  if (!list.is_array() || list.size() > kMaxList) {
+    fields.refuse(key, fmt::format("expected a list of at most {} values", kMaxList));
+  }
+  return list;
+}
+
+std::string item_path(const Fields& fields, const char* key, size_t i) {
+  return fmt::format("{}[{}]", fields.path_of(key), i);
+}
+
+SystemLink read_link(const Json& json, const std::string& where, const std::string& path) {
+  const SourceTable none;
+  Fields fields(json, where, path, none, nullptr);
+  SystemLink link{.name = fields.text("name")};
+  const std::string word = fields.text("kind");
+  const auto* const kind = std::ranges::find(kLinkKinds, word, [](auto& k) { return k.first; });
+  if (kind == kLinkKinds.end()) {
+    fields.refuse("kind", fmt::format("expected pcie or network, found \"{}\"", word));
+  }
+  link.kind = kind->second;
+  link.rate = fields.number_or_zero("gb_s", kGiga, kPositive);
+  link.most = fields.number_or_zero("most_gb_s", kGiga, kPositive);
+  fields.finish();
+  return link;
+}
+
+ClusterLink read_cluster_link(const Json& json, const std::string& where, const std::string& path) {
+  const SourceTable none;
+  Fields fields(json, where, path, none, nullptr);
+  ClusterLink link{.peer = fields.text("peer")};
+  for (const ClusterNumber& number : kClusterNumbers) {
+    link.*number.value = fields.number(number.key, number.unit, number.range);
+  }
+  link.date = fields.date_or_empty("date");
+  fields.finish();
+  return link;
+}
+
+void read_links(Fields& fields, Machine& machine) {
+  if (fields.child("links") != nullptr) {
+    const Json& links = read_list(fields, "links");
+    for (size_t i = 0; i < links.size(); ++i) {
+      machine.links.push_back(read_link(links[i], fields.where(), item_path(fields, "links", i)));
+    }
+  }
+  if (const Json* link = fields.child("cluster_link")) {
+    machine.cluster_link = read_cluster_link(*link, fields.where(), fields.path_of("cluster_link"));
+  }
+}
+
 void read_price(const Json& json, const std::string& where, const std::string& path,
                 const SourceTable& table, Machine& machine) {
   Fields fields(json, where, path, table, &machine.sources, "price.");
@@ -88,18 +163,6 @@ void read_price(const Json& json, const std::string& where, const std::string& p
   machine.price.currency = fields.currency_or("currency", machine.price.currency);
   machine.price.date = fields.date_or_empty("date");
   fields.finish();
-}
-
-const Json& read_list(Fields& fields, const char* key) {
-  const Json& list = fields.required(key);
-  if (!list.is_array() || list.size() > kMaxList) {
-    fields.refuse(key, fmt::format("expected a list of at most {} values", kMaxList));
-  }
-  return list;
-}
-
-std::string item_path(const Fields& fields, const char* key, size_t i) {
-  return fmt::format("{}[{}]", fields.path_of(key), i);
 }
 
 ProductRate read_product(const Json& json, const std::string& where, const std::string& path) {
@@ -184,6 +247,7 @@ Machine read_machine(const Json& json, const std::string& where, const std::stri
   if (machine.reserved_bytes >= machine.memory_bytes) {
     fields.refuse("reserved_gib", "leaves nothing of memory_gib");
   }
+  read_links(fields, machine);
   if (const Json* price = fields.child("price")) {
     read_price(*price, where, fields.path_of("price"), table, machine);
   }
@@ -204,6 +268,29 @@ OrderedJson number_json(const Machine& machine, const std::string& key, const Or
   if (!it->second.url.empty()) source["url"] = it->second.url;
   if (!it->second.date.empty()) source["date"] = it->second.date;
   return {{"value", value}, {"source", source}};
+}
+
+OrderedJson links_json(const std::vector<SystemLink>& links) {
+  OrderedJson list = OrderedJson::array();
+  for (const SystemLink& link : links) {
+    OrderedJson json = {{"name", link.name}};
+    for (const auto& [name, kind] : kLinkKinds) {
+      if (kind == link.kind) json["kind"] = name;
+    }
+    if (link.rate > 0) json["gb_s"] = link.rate / kGiga;
+    if (link.most > 0) json["most_gb_s"] = link.most / kGiga;
+    list.push_back(std::move(json));
+  }
+  return list;
+}
+
+OrderedJson cluster_link_json(const ClusterLink& link) {
+  OrderedJson json = {{"peer", link.peer}};
+  for (const ClusterNumber& number : kClusterNumbers) {
+    json[number.key] = link.*number.value / number.unit;
+  }
+  if (!link.date.empty()) json["date"] = link.date;
+  return json;
 }
 
 OrderedJson price_json(const Machine& machine) {
@@ -287,6 +374,8 @@ OrderedJson machine_to_json(const Machine& machine) {
   add("read_gb_s", machine.rates.read / kGiga);
   Machine copy = machine;  // the table gives places to write to
   for (const OptionalNumber& number : kNumbers) add(number.key, number.value(copy) / number.unit);
+  if (!machine.links.empty()) json["links"] = links_json(machine.links);
+  if (machine.cluster_link) json["cluster_link"] = cluster_link_json(*machine.cluster_link);
   if (OrderedJson price = price_json(machine); !price.empty()) json["price"] = std::move(price);
   if (!machine.date.empty()) json["date"] = machine.date;
   if (!machine.note.empty()) json["note"] = machine.note;

@@ -37,6 +37,12 @@ Json small_probe() {
            {{"attend", {{"call_us", 2}, {"one_row_g_s", 0.5}, {"many_rows_g_s", 0.75}}}}}};
 }
 
+Json small_cluster_link() {
+  return {{"peer", "box:7411"},    {"send_gb_s", 1.25},   {"send_spread", 0.02},
+          {"receive_gb_s", 1.1},   {"receive_spread", 0}, {"round_trip_us", 45},
+          {"round_trip_spread", 1}};
+}
+
 // what() of the error that a machine causes, after a change to the small one.
 std::string error_of(const std::function<void(Json&)>& change) {
   Json json = small();
@@ -206,6 +212,56 @@ TEST(ParseMachine, refuses_words_that_mean_nothing) {
                      "m.json: price.currency: expected three capital letters"));
   EXPECT_TRUE(starts(error_with("price", 20), "m.json: price: expected an object"));
   EXPECT_TRUE(starts(error_with("probe", "none"), "m.json: probe: expected an object"));
+}
+
+TEST(ParseMachine, reads_links) {
+  Json json = small();
+  json["links"] = {{{"name", "Some GPU"}, {"kind", "pcie"}, {"gb_s", 4}, {"most_gb_s", 63}},
+                   {{"name", "eth0"}, {"kind", "network"}}};
+  json["cluster_link"] = small_cluster_link();
+  json["cluster_link"]["date"] = "2026-11-28";
+  const Machine machine = parse_machine(json, "m.json");
+  ASSERT_EQ(machine.links.size(), 2u);
+  EXPECT_EQ(machine.links[0].name, "Some GPU");
+  EXPECT_EQ(machine.links[0].kind, LinkKind::kPcie);
+  EXPECT_EQ(machine.links[0].rate, 4e9);
+  EXPECT_EQ(machine.links[0].most, 63e9);
+  EXPECT_EQ(machine.links[1].kind, LinkKind::kNetwork);
+  EXPECT_EQ(machine.links[1].rate, 0);
+  ASSERT_TRUE(machine.cluster_link.has_value());
+  EXPECT_EQ(machine.cluster_link->peer, "box:7411");
+  EXPECT_EQ(machine.cluster_link->send, 1.25e9);
+  EXPECT_EQ(machine.cluster_link->send_spread, 0.02);
+  EXPECT_EQ(machine.cluster_link->receive, 1.1e9);
+  EXPECT_DOUBLE_EQ(machine.cluster_link->round_trip_s, 45e-6);
+  EXPECT_EQ(machine.cluster_link->round_trip_spread, 1);
+  EXPECT_EQ(machine.cluster_link->date, "2026-11-28");
+  const nlohmann::ordered_json written = machine_to_json(machine);
+  EXPECT_EQ(Json::parse(written["links"].dump()), json["links"]);
+  EXPECT_EQ(machine_to_json(parse_machine(Json::parse(written.dump()), "again.json")), written);
+}
+
+TEST(ParseMachine, names_what_is_wrong_with_a_link) {
+  EXPECT_EQ(error_with("links", Json::array()), "accepted");
+  EXPECT_TRUE(starts(error_with("links", Json::object()), "m.json: links: expected a list"));
+  const auto link = [](const Json& json) { return error_with("links", Json::array({json})); };
+  EXPECT_TRUE(starts(link("eth0"), "m.json: links[0]: expected an object"));
+  EXPECT_EQ(link({{"name", "eth0"}}), "m.json: links[0].kind: is missing");
+  EXPECT_EQ(link({{"name", "eth0"}, {"kind", "wifi"}}),
+            "m.json: links[0].kind: expected pcie or network, found \"wifi\"");
+  EXPECT_TRUE(starts(link({{"name", "eth0"}, {"kind", "network"}, {"gb_s", 0}}),
+                     "m.json: links[0].gb_s: expected a number above 0"));
+  EXPECT_EQ(error_with("cluster_link", small_cluster_link()), "accepted");
+  const Json whole = small_cluster_link();
+  for (const auto& [key, value] : whole.items()) {
+    Json json = whole;
+    json.erase(key);
+    EXPECT_EQ(error_with("cluster_link", json),
+              fmt::format("m.json: cluster_link.{}: is missing", key));
+    json[key] = -1;
+    EXPECT_TRUE(starts(error_with("cluster_link", json),
+                       fmt::format("m.json: cluster_link.{}: expected", key)));
+  }
 }
 
 TEST(ParseMachines, gives_a_value_the_source_that_its_id_names) {

@@ -179,6 +179,12 @@ class Planner {
       const auto extra = static_cast<double>(plan_.n_machines);
       plan_.memory.scratch *= extra;
       plan_.memory.runtime *= extra;
+      explain(
+          "from a machine to the next", "latency + bytes / link",
+          fmt::format("{:.1f} us + {:.0f} bytes of a token at {:.3g} GB/s{}{}",
+                      1e6 * options_.cluster_latency_s, hop_bytes(1), options_.cluster_link * 1e-9,
+                      options_.cluster_source.empty() ? "" : ", ", options_.cluster_source),
+          fmt::format("{:.1f} us", 1e6 * hop_s(1)));
       return true;
     }
     plan_.reason =
@@ -188,11 +194,14 @@ class Planner {
   }
 
   // Streams of the residual go from each machine to the next.
+  double hop_bytes(double rows) const {
+    return rows * static_cast<double>(config_.hc_mult * config_.hidden_size) * 4;
+  }
+  double hop_s(double rows) const {
+    return options_.cluster_latency_s + hop_bytes(rows) / options_.cluster_link;
+  }
   double hops_s(double rows) const {
-    if (plan_.n_machines == 1) return 0;
-    const double bytes = rows * static_cast<double>(config_.hc_mult * config_.hidden_size) * 4;
-    return static_cast<double>(plan_.n_machines - 1) *
-           (options_.cluster_latency_s + bytes / options_.cluster_link);
+    return plan_.n_machines == 1 ? 0 : static_cast<double>(plan_.n_machines - 1) * hop_s(rows);
   }
 
   void time_decoding() {

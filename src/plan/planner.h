@@ -112,6 +112,7 @@ struct PlanOptions {
   int64_t max_machines = 16;
   double cluster_link = 0;  // bytes per second between machines; 0: they cannot share a model
   double cluster_latency_s = 0;
+  std::string cluster_source;  // where these two are from, for people
   ExpertModel expert_model;
 };
 

@@ -90,11 +90,18 @@ TEST(Planner, machines_that_are_too_small_share_layers_where_they_are_linked) {
   const double needed = plan_of(machine_of(1e12)).memory.total();
   const Machine small = machine_of(needed * 0.4);
   EXPECT_EQ(plan_of(small).verdict, Verdict::kNo);
-  const PlanOptions linked{.max_machines = 4, .cluster_link = 1e9, .cluster_latency_s = 1e-5};
+  const PlanOptions linked{.max_machines = 4,
+                           .cluster_link = 1e9,
+                           .cluster_latency_s = 1e-5,
+                           .cluster_source = "from a test"};
   const Plan plan = plan_of(small, "Q4_K", small_load(), linked);
   EXPECT_EQ(plan.verdict, Verdict::kSplit);
   EXPECT_EQ(plan.n_machines, 3);
   EXPECT_EQ(plan.first_layers.size(), 3u);
+  const auto hop = std::ranges::find(plan.formulas, "from a machine to the next", &Formula::what);
+  ASSERT_NE(hop, plan.formulas.end());
+  EXPECT_EQ(hop->inputs, "10.0 us + 65536 bytes of a token at 1 GB/s, from a test");
+  EXPECT_EQ(hop->result, "75.5 us");
   // One user waits for all of them, so he is no faster than on one large machine.
   EXPECT_LT(plan.decode.expected, plan_of(machine_of(1e12)).decode.expected);
   const PlanOptions two{.max_machines = 2, .cluster_link = 1e9};

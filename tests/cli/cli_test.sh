@@ -308,5 +308,36 @@ expect "plan as a page" 0 "runs" "$dsv4" plan -m flash --machine 4x-h100-pcie --
 expect "the page has the machine" 0 "4x NVIDIA H100 PCIe" cat "$work/plan.html"
 expect "page in no folder" 1 "nowhere" "$dsv4" plan -m flash --machine h200 --format Q2_K --html "$work/nowhere/x.html"
 
+# --- the link to another machine, which is this one here
+expect "help of links" 0 "HOST[:PORT]" "$dsv4" plan --help
+one_line_error "no port to listen at" 1 "nowhere: expected PORT or ADDRESS:PORT" "$dsv4" plan --link-listen nowhere
+one_line_error "no host to connect to" 1 ":80: expected HOST or HOST:PORT" "$dsv4" plan --link-to :80
+expect "listening and connecting" 2 "excludes" "$dsv4" plan --link-listen 0 --link-to localhost
+"$dsv4" plan --link-listen 0 >"$work/listener" 2>&1 &
+listener=$!
+for _ in $(seq 100); do grep -q listening "$work/listener" && break; sleep 0.1; done
+port=$(sed -n 's/^listening at 127\.0\.0\.1:\([0-9]*\), for this machine alone.*/\1/p' "$work/listener")
+python3 -c "import socket, sys
+s = socket.create_connection(('127.0.0.1', int(sys.argv[1])))
+s.sendall(b'GET / HTTP/1.1\\r\\n')
+s.recv(1)" "$port" || fail "a stranger that connects"
+expect "link" 0 "round trip" "$dsv4" plan --link-to "127.0.0.1:$port"
+wait $listener && grep -q '^127\.0\.0\.1:[0-9]*: received [0-9.]* GB, sent [0-9.]* GB$' "$work/listener" && pass ||
+  fail "listening end: $(cat "$work/listener")"
+expect "a stranger is no reason to end" 0 "its first bytes are others; waiting for another" cat "$work/listener"
+expect "nobody listens any more" 1 "127.0.0.1:$port: cannot connect: Connection refused" "$dsv4" plan --link-to "127.0.0.1:$port"
+sed 's/"memory_gib": [0-9.]*/"memory_gib": 24/; s/"reserved_gib": [0-9.]*/"reserved_gib": 1/' "$work/state/dsv4/machine.json" >"$work/linked.json"
+plan_linked() { "$dsv4" plan -m flash --machine "$work/linked.json" --format Q2_K --explain "$@"; }
+expect "plan for several with the measured link" 0 "GB/s, measured to 127.0.0.1:$port on 20" plan_linked
+expect "plan for several with a given link" 0 "5.0 us + 65536 bytes of a token at 1.25 GB/s, --cluster-link" plan_linked --cluster-link 1.25
+expect "plan without a link" 0 "experts on disk" plan_linked --cluster-link 0
+"$dsv4" plan --link-listen 127.0.0.1:0 >"$work/listener" 2>&1 &
+listener=$!
+for _ in $(seq 100); do grep -q listening "$work/listener" && break; sleep 0.1; done
+kill -INT $listener 2>/dev/null || fail "the listener has ended by itself"
+kill $listener 2>/dev/null  # shells let background jobs ignore Ctrl-C
+wait $listener
+[ $? -gt 128 ] && pass || fail "a listener that is told to stop"
+
 echo "$n_passed passed, $n_failed failed"
 [ $n_failed -eq 0 ]

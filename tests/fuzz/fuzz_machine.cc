@@ -35,6 +35,18 @@ void check_machine(const Machine& machine) {
   CHECK(close(machine.disk.latency_s, again.disk.latency_s));
   CHECK(close(machine.price.per_hour, again.price.per_hour));
   CHECK(machine.date == again.date && machine.note == again.note);
+  CHECK(machine.links.size() == again.links.size());
+  for (size_t i = 0; i < machine.links.size(); ++i) {
+    CHECK(machine.links[i].name == again.links[i].name);
+    CHECK(machine.links[i].kind == again.links[i].kind);
+    CHECK(close(machine.links[i].rate, again.links[i].rate));
+  }
+  CHECK(machine.cluster_link.has_value() == again.cluster_link.has_value());
+  if (machine.cluster_link) {
+    CHECK(machine.cluster_link->peer == again.cluster_link->peer);
+    CHECK(close(machine.cluster_link->send, again.cluster_link->send));
+    CHECK(close(machine.cluster_link->round_trip_s, again.cluster_link->round_trip_s));
+  }
   CHECK(machine.probe.has_value() == again.probe.has_value());
   if (machine.probe) {
     CHECK(machine.probe->products.size() == again.probe->products.size());
