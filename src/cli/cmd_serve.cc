@@ -10,6 +10,8 @@
 #include "server/http_metrics.h"
 #include "server/service.h"
 
+#include <CLI/CLI.hpp>
+
 #include <signal.h>
 #include <unistd.h>
 
@@ -234,9 +236,8 @@ void add_network_options(CLI::App& command, ServeArgs& args) {
   command.add_option("--max-connections", args.http.limits.max_connections, "Connections at once")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  command.add_option("--max-body", args.http.limits.body_bytes, "Bytes of the largest request")
-      ->transform(byte_size())
-      ->type_name("SIZE")
+  take_bytes(
+      command.add_option("--max-body", args.http.limits.body_bytes, "Bytes of the largest request"))
       ->capture_default_str();
 }
 
@@ -252,24 +253,17 @@ void add_engine_options(CLI::App& command, ServeArgs& args) {
       .add_option("--max-requests", args.max_requests, "Requests at once, waiting ones included")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  command
-      .add_option("--state-memory", args.state_memory,
-                  "Memory for sequences and the prefix cache, such as 8G; 0: half of what the "
-                  "weights leave")
-      ->transform(byte_size())
-      ->type_name("SIZE")
+  take_bytes(command.add_option(
+                 "--state-memory", args.state_memory,
+                 "Memory for sequences and the prefix cache, such as 8G; 0: half of what the "
+                 "weights leave"))
       ->capture_default_str();
-  command
-      .add_option("--cache-memory", args.cache_memory,
-                  "Of that, the most that the prefix cache may keep; 0: all")
-      ->transform(byte_size())
-      ->type_name("SIZE")
+  take_bytes(command.add_option("--cache-memory", args.cache_memory,
+                                "Of that, the most that the prefix cache may keep; 0: all"))
       ->capture_default_str();
   command.add_option("--cache-dir", args.cache_dir,
                      "Folder in which prefixes survive restarts; without it memory only");
-  command.add_option("--cache-disk", args.cache_disk, "Largest size of that folder")
-      ->transform(byte_size())
-      ->type_name("SIZE")
+  take_bytes(command.add_option("--cache-disk", args.cache_disk, "Largest size of that folder"))
       ->capture_default_str();
   command
       .add_option("--max-tokens", args.max_tokens,
@@ -297,9 +291,9 @@ void add_serve(CLI::App& app) {
   command->add_option(
       "--trace", args->trace,
       "File for what happened to each request and when, with all texts: JSON lines");
-  command->add_option("--log-format", args->log_format, "text or json, of both logs")
-      ->transform(one_of<LogFormat>({{"text", LogFormat::kText}, {"json", LogFormat::kJson}}))
-      ->type_name("TEXT");
+  take_word<LogFormat>(
+      command->add_option("--log-format", args->log_format, "text or json, of both logs"),
+      {{"text", LogFormat::kText}, {"json", LogFormat::kJson}});
   args->routing.add_to(*command);
   command->add_flag("--quiet", args->quiet, "Log warnings and errors only");
   args->think.add_to(*command);

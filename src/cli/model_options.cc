@@ -4,6 +4,8 @@
 #include "cli/option_types.h"
 #include "kernels/cpu/cpu_ops.h"
 
+#include <CLI/CLI.hpp>
+
 #include <charconv>
 
 #include <fmt/core.h>
@@ -57,23 +59,19 @@ Isa parse_isa(const std::string& name) {
 
 void add_numerics_option(CLI::App& command, const std::string& name, Numerics& numerics,
                          const std::string& description) {
-  command.add_option(name, numerics, description)
-      ->transform(one_of<Numerics>({{"fast", Numerics::kFast},
-                                    {"exact", Numerics::kExact},
-                                    {"official", Numerics::kOfficial}}))
-      ->type_name("TEXT")
+  take_word<Numerics>(
+      command.add_option(name, numerics, description),
+      {{"fast", Numerics::kFast}, {"exact", Numerics::kExact}, {"official", Numerics::kOfficial}})
       ->default_str(std::string(numerics_name(numerics)));
 }
 
 void add_kv_option(CLI::App& command, std::optional<KvStorage>& kv) {
-  command
-      .add_option(
+  take_word<KvStorage>(
+      command.add_option(
           "--kv", kv,
           "How the state keeps entries: native, as trained (FP8 and BF16, index keys FP4);\n"
-          "bf16; f32. Default: native for fast numerics, the others have f32 only")
-      ->transform(one_of<KvStorage>(
-          {{"native", KvStorage::kNative}, {"bf16", KvStorage::kBf16}, {"f32", KvStorage::kF32}}))
-      ->type_name("TEXT");
+          "bf16; f32. Default: native for fast numerics, the others have f32 only"),
+      {{"native", KvStorage::kNative}, {"bf16", KvStorage::kBf16}, {"f32", KvStorage::kF32}});
 }
 
 void ModelArgs::add_to(CLI::App& command) {
@@ -89,13 +87,11 @@ void ModelArgs::add_to(CLI::App& command) {
 }
 
 void ModelArgs::add_machine_to(CLI::App& command) {
-  command
-      .add_option("--expert-memory", expert_memory,
-                  "Memory for the routed experts, such as 8G, beside which they are read from the\n"
-                  "disk each time they run; 0: all may stay in memory")
-      ->transform(byte_size())
+  take_bytes(command.add_option(
+                 "--expert-memory", expert_memory,
+                 "Memory for the routed experts, such as 8G, beside which they are read from the\n"
+                 "disk each time they run; 0: all may stay in memory"))
       ->check(CLI::Range(uint64_t{0}, uint64_t{1} << 50).description(""))
-      ->type_name("SIZE")
       ->capture_default_str();
   command.add_option("--isa", isa, "Instruction set: auto is the best of this machine")
       ->check(CLI::IsMember({"auto", "scalar", "avx2", "avx2_vnni", "avx512", "avx512_vnni"}))

@@ -1,31 +1,29 @@
-// Validators of options whose help says what a user types.
+// Options whose help and errors say what a user types.
 #pragma once
 
 #include <string>
 #include <utility>
 #include <vector>
 
-#include <CLI/CLI.hpp>
+namespace CLI {
+class Option;
+}
 
 namespace dsv4::cli {
 
-// A word for each value of an enumeration; the help lists them.
+// Words for numbers, which is what CLI11 makes enumerators of.
+CLI::Option* take_word(CLI::Option* option,
+                       const std::vector<std::pair<std::string, int>>& numbers);
+
+// A word for each value of an enumeration.
 template <typename T>
-CLI::Validator one_of(const std::vector<std::pair<std::string, T>>& values) {
-  std::string names;
-  for (const auto& [name, value] : values) names += (names.empty() ? "" : ",") + name;
-  const auto to_number = [values, names](std::string& text) -> std::string {
-    for (const auto& [name, value] : values) {
-      if (name != text) continue;
-      text = std::to_string(static_cast<int>(value));  // what CLI11 makes an enumerator of
-      return {};
-    }
-    return text + " is none of " + names;
-  };
-  return {to_number, "{" + names + "}"};
+CLI::Option* take_word(CLI::Option* option, const std::vector<std::pair<std::string, T>>& values) {
+  std::vector<std::pair<std::string, int>> numbers;
+  for (const auto& [name, value] : values) numbers.emplace_back(name, static_cast<int>(value));
+  return take_word(option, numbers);
 }
 
 // Bytes, or a number with a unit such as 8G.
-inline CLI::Validator byte_size() { return CLI::AsSizeValue(false).description(""); }
+CLI::Option* take_bytes(CLI::Option* option);
 
 }  // namespace dsv4::cli
