@@ -5,7 +5,7 @@
 namespace dsv4 {
 namespace {
 
-constexpr size_t kWeightBytes = size_t{256} << 20;  // far more than the caches hold
+constexpr int64_t kWeightBytes = int64_t{256} << 20;  // far more than the caches hold
 
 }  // namespace
 
@@ -27,8 +27,8 @@ std::vector<KernelCase> kernel_cases() {
 
 KernelRow bench_kernel(Ops& ops, RoofMeter& meter, const KernelCase& kernel) {
   const int64_t n = kernel.n_tokens;
-  std::vector<std::byte> memory(kWeightBytes);
-  const BenchWeights weights(kernel.format, {}, memory);
+  const Tensor<std::byte, 1> memory({kWeightBytes});  // in huge pages, as the files of models
+  const BenchWeights weights(kernel.format, {}, memory.view().span());
   const int64_t n_matrices = n > 8 ? 1 : weights.n_matrices();
   BenchProduct product(ops, weights, n, n_matrices);
   KernelRow row{.format = std::string(weight_format_name(kernel.format)),

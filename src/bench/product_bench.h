@@ -42,8 +42,8 @@ class ProductBench {
 
   Ops& ops_;
   ProductPlan plan_;
-  std::vector<std::byte> memory_;
-  std::vector<Round> best_;  // by format, in the order of their first measurement
+  Tensor<std::byte, 1> memory_;  // in huge pages, as the files of models
+  std::vector<Round> best_;      // by format, in the order of their first measurement
 };
 
 // Seconds that a product takes besides its weights: the median of those of 128 x 128.
