@@ -16,11 +16,11 @@ constexpr double kLongestProduct = 0.5;
 }  // namespace
 
 ProductBench::ProductBench(Ops& ops, ProductPlan plan)
-    : ops_(ops), plan_(std::move(plan)), memory_({static_cast<int64_t>(plan_.memory_bytes)}) {}
+    : ops_(ops), plan_(std::move(plan)), memory_(plan_.memory_bytes) {}
 
 void ProductBench::measure(WeightFormat format, const std::function<double()>& read_roof) {
   Round round{.format = format, .read = read_roof()};
-  const BenchWeights weights(format, plan_.shape, memory_.view().span());
+  const BenchWeights weights(format, plan_.shape, memory_);
   const auto n_weights = static_cast<double>(weights.n_weights());
   BenchProduct first(ops_, weights, 1, 1);
   first.run();

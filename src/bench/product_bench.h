@@ -42,8 +42,10 @@ class ProductBench {
 
   Ops& ops_;
   ProductPlan plan_;
-  Tensor<std::byte, 1> memory_;  // in huge pages, as the files of models
-  std::vector<Round> best_;      // by format, in the order of their first measurement
+  // In small pages, as a file that was just written; in huge ones products are up to a seventh
+  // faster, of which a model shows little (docs/hardware.md).
+  std::vector<std::byte> memory_;
+  std::vector<Round> best_;  // by format, in the order of their first measurement
 };
 
 // Seconds that a product takes besides its weights: the median of those of 128 x 128.
