@@ -33,7 +33,7 @@ class KernelProbe {
         meter_(pool, options.isa, roof_bytes),
         ops_(make_cpu_ops(pool, options.isa)),
         products_(*ops_, product_plan(pool, options, weight_bytes)),
-        operations_(*ops_, operation_plan(pool, options)) {}
+        operations_(*ops_, operation_plan(pool, options, weight_bytes)) {}
 
   // One round, told in so many parts, of formats and then of operations.
   void run(const std::function<void(const std::string& what)>& tell) {
@@ -77,8 +77,11 @@ class KernelProbe {
     return {.memory_bytes = weight_bytes, .min_matrices = 1 + pool.n_threads() / 16};
   }
 
-  static OperationPlan operation_plan(const ThreadPool& pool, const ProbeOptions& options) {
-    OperationPlan plan{.n_threads = pool.n_threads()};
+  static OperationPlan operation_plan(const ThreadPool& pool, const ProbeOptions& options,
+                                      size_t weight_bytes) {
+    // In twice the memory of the weights: a MiB for each row.
+    OperationPlan plan{.n_rows = static_cast<int64_t>(weight_bytes >> 19),
+                       .n_threads = pool.n_threads()};
     if (options.quick) {
       plan.n_rows = 2;
       plan.seconds = 0;

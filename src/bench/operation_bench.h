@@ -13,7 +13,9 @@
 namespace dsv4 {
 
 struct OperationPlan {
-  int64_t n_rows = 64;     // where tokens are shared out among threads
+  // Where tokens are shared out among threads: a piece of a prompt, which does not stay in the
+  // caches. A row takes a MiB of memory, all operations together.
+  int64_t n_rows = 512;
   int n_threads = 1;       // of the operations: the indexer cuts the keys of one token among them
   double seconds = 0.025;  // of each of the three sizes, each time
   bool is_short = false;   // fewer index keys, for tests

@@ -344,7 +344,7 @@ void add_cluster_options(CLI::App& command, const std::shared_ptr<PlanArgs>& arg
 // What is done instead of planning.
 void add_measuring_options(CLI::App& command, const std::shared_ptr<PlanArgs>& args) {
   CLI::Option* probe =
-      command.add_flag("--probe", args->probe, "Measure this machine anew, for half a minute");
+      command.add_flag("--probe", args->probe, "Measure this machine anew, for less than a minute");
   CLI::Option* to = command
                         .add_option("--link-to", args->link_to,
                                     "Measure the link to a machine where dsv4 plan --link-listen "

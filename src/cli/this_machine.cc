@@ -104,7 +104,7 @@ std::optional<Machine> known_machine() {
 
 Machine this_machine() {
   if (const std::optional<Machine> known = known_machine()) return *known;
-  fmt::print(stderr, "dsv4: measuring this machine, once, for about half a minute\n");
+  fmt::print(stderr, "dsv4: measuring this machine, once, for less than a minute\n");
   return probe_this_machine();
 }
 
