@@ -4,7 +4,6 @@
 #include "base/error.h"
 
 #include <fcntl.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
@@ -38,17 +37,10 @@ struct HttpClient::Exchange {
 };
 
 HttpClient::HttpClient(HttpAddress address, double idle_s)
-    : address_(std::move(address)), idle_(idle_s), buffer_(size_t{64} << 10, '\0') {
-  addrinfo hints{};
-  hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = AI_NUMERICSERV;
-  addrinfo* found = nullptr;
-  const int error = ::getaddrinfo(address_.host.c_str(), address_.port.c_str(), &hints, &found);
-  if (error != 0) throw Error(ErrorCode::kNotFound, address_.host, ::gai_strerror(error));
-  const auto* bytes = reinterpret_cast<const std::byte*>(found->ai_addr);
-  socket_address_.assign(bytes, bytes + found->ai_addrlen);
-  family_ = found->ai_family;
-  ::freeaddrinfo(found);
+    : address_(std::move(address)),
+      found_(resolve(address_)),
+      idle_(idle_s),
+      buffer_(size_t{64} << 10, '\0') {
   epoll_fd_ = ::epoll_create1(EPOLL_CLOEXEC);
   if (epoll_fd_ < 0) throw Error(ErrorCode::kIo, "epoll", std::strerror(errno));
 }
@@ -57,7 +49,7 @@ HttpClient::~HttpClient() { ::close(epoll_fd_); }
 
 std::string HttpClient::request_bytes(const HttpCall& call) const {
   std::string bytes = fmt::format("{} {}{} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n",
-                                  call.method, address_.prefix, call.path, address_.authority());
+                                  call.method, address_.prefix, call.path, address_.text());
   for (const auto& [name, value] : call.headers) bytes += name + ": " + value + "\r\n";
   if (!call.body.empty() || call.method != "GET") {
     bytes += fmt::format("Content-Length: {}\r\n", call.body.size());
@@ -78,16 +70,14 @@ void HttpClient::start(const HttpCall& call, OnBody on_body, OnEnd on_end) {
 }
 
 void HttpClient::open(Exchange& exchange) {
-  exchange.fd = ::socket(family_, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  exchange.fd = ::socket(found_->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (exchange.fd < 0) {
     unopened_.emplace_back(exchange.id, std::strerror(errno));
     return;
   }
   const int on = 1;
   ::setsockopt(exchange.fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-  const auto* address = reinterpret_cast<const sockaddr*>(socket_address_.data());
-  const auto size = static_cast<socklen_t>(socket_address_.size());
-  if (::connect(exchange.fd, address, size) != 0 && errno != EINPROGRESS) {
+  if (::connect(exchange.fd, found_->ai_addr, found_->ai_addrlen) != 0 && errno != EINPROGRESS) {
     unopened_.emplace_back(exchange.id, std::strerror(errno));
     return;
   }

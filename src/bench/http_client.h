@@ -76,9 +76,8 @@ class HttpClient {
   void watch(const Exchange& exchange, bool writing, int operation) const;
 
   HttpAddress address_;
+  Addresses found_;  // of it; the first one is used
   std::chrono::duration<double> idle_;
-  std::vector<std::byte> socket_address_;
-  int family_ = 0;
   int epoll_fd_ = -1;
   uint64_t next_id_ = 1;
   std::unordered_map<uint64_t, std::unique_ptr<Exchange>> exchanges_;

@@ -36,10 +36,6 @@ std::optional<uint64_t> number(std::string_view text, int base) {
 
 }  // namespace
 
-std::string HttpAddress::authority() const {
-  return host.find(':') == host.npos ? host + ":" + port : "[" + host + "]:" + port;
-}
-
 HttpAddress parse_http_address(std::string_view url) {
   const std::string where(url);
   const std::string scheme = lower(url.substr(0, std::min(url.find("://"), url.size())));
@@ -49,30 +45,15 @@ HttpAddress parse_http_address(std::string_view url) {
   if (scheme != "http") {
     throw Error(ErrorCode::kInvalidInput, where, "expected http://HOST:PORT");
   }
-  std::string_view rest = url.substr(7);
-  HttpAddress address;
+  const std::string_view rest = url.substr(7);
   const size_t slash = std::min(rest.find('/'), rest.size());
-  address.prefix = rest.substr(slash);
-  while (address.prefix.ends_with('/')) address.prefix.pop_back();
-  rest = rest.substr(0, slash);
-  std::string_view port;
-  if (rest.starts_with('[')) {
-    const size_t end = std::min(rest.find(']'), rest.size());
-    if (end < rest.size()) address.host = rest.substr(1, end - 1);
-    port = rest.substr(std::min(end + 1, rest.size()));
-  } else {
-    const size_t colon = std::min(rest.find(':'), rest.size());
-    address.host = rest.substr(0, colon);
-    port = rest.substr(colon);
-  }
-  address.port = port.empty() ? "80" : port.substr(1);
-  const std::optional<uint64_t> n = number(address.port, 10);
-  const bool colon_is_there = port.empty() || port.front() == ':';
   const bool has_controls = std::ranges::any_of(
       url, [](char c) { return static_cast<unsigned char>(c) <= ' ' || c == '\x7f'; });
-  if (address.host.empty() || !colon_is_there || !n || *n == 0 || *n > 65535 || has_controls) {
+  if (slash == 0 || has_controls) {
     throw Error(ErrorCode::kInvalidInput, where, "expected http://HOST:PORT");
   }
+  HttpAddress address{parse_peer(rest.substr(0, slash), "80"), std::string(rest.substr(slash))};
+  while (address.prefix.ends_with('/')) address.prefix.pop_back();
   return address;
 }
 

@@ -1,6 +1,8 @@
 // The bytes of an HTTP/1.1 response and of the event stream in its body, however they are cut.
 #pragma once
 
+#include "bench/peer.h"
+
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -11,13 +13,8 @@
 namespace dsv4 {
 
 // Where to send requests: what "http://host:port/prefix" means.
-struct HttpAddress {
-  std::string host;    // without brackets
-  std::string port;    // a number
+struct HttpAddress : PeerAddress {
   std::string prefix;  // "" or "/prefix", without a slash at its end
-
-  // As the Host header names it.
-  std::string authority() const;
 };
 
 // Throws Error(kInvalidInput, or kUnsupported for https).

@@ -142,12 +142,12 @@ TEST(HttpAddress, is_read_from_a_url) {
   EXPECT_EQ(plain.host, "localhost");
   EXPECT_EQ(plain.port, "8080");
   EXPECT_EQ(plain.prefix, "");
-  EXPECT_EQ(plain.authority(), "localhost:8080");
+  EXPECT_EQ(plain.text(), "localhost:8080");
   const HttpAddress six = parse_http_address("HTTP://[::1]/some/prefix//");
   EXPECT_EQ(six.host, "::1");
   EXPECT_EQ(six.port, "80");
   EXPECT_EQ(six.prefix, "/some/prefix");
-  EXPECT_EQ(six.authority(), "[::1]:80");
+  EXPECT_EQ(six.text(), "[::1]:80");
   for (const char* bad : {"", "localhost", "http://", "http://:1", "http://a:", "http://a:0",
                           "http://a:65536", "http://a:1x", "http://[::1", "http://[::1]x",
                           "http://a b:1", "http://a:1/\r\nX: y", "ftp://a", "https://a"}) {

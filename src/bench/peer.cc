@@ -2,7 +2,6 @@
 
 #include "base/error.h"
 
-#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -14,7 +13,6 @@
 #include <charconv>
 #include <cmath>
 #include <cstring>
-#include <memory>
 #include <utility>
 
 #include <fmt/core.h>
@@ -23,7 +21,6 @@ namespace dsv4 {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-using Addresses = std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)>;
 
 [[noreturn]] void refuse_address(std::string_view text, const char* form) {
   throw Error(ErrorCode::kInvalidInput, std::string(text), fmt::format("expected {}", form));
@@ -55,16 +52,6 @@ void check_port(const PeerAddress& address, int least, std::string_view text, co
   const auto [stop, error] = std::from_chars(address.port.data(), end, port);
   const bool is_port = error == std::errc() && stop == end && port >= least && port <= kMost;
   if (!is_port || address.host.empty()) refuse_address(text, form);
-}
-
-Addresses resolve(const PeerAddress& address) {
-  addrinfo hints{};
-  hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = AI_NUMERICSERV;
-  addrinfo* found = nullptr;
-  const int error = ::getaddrinfo(address.host.c_str(), address.port.c_str(), &hints, &found);
-  if (error != 0) throw Error(ErrorCode::kNotFound, address.text(), ::gai_strerror(error));
-  return {found, &::freeaddrinfo};
 }
 
 Socket open_socket(const addrinfo& address) {
@@ -119,6 +106,16 @@ bool is_loopback(const sockaddr_storage& address) {
 
 std::string PeerAddress::text() const {
   return host.find(':') == host.npos ? host + ":" + port : "[" + host + "]:" + port;
+}
+
+Addresses resolve(const PeerAddress& address) {
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_NUMERICSERV;
+  addrinfo* found = nullptr;
+  const int error = ::getaddrinfo(address.host.c_str(), address.port.c_str(), &hints, &found);
+  if (error != 0) throw Error(ErrorCode::kNotFound, address.text(), ::gai_strerror(error));
+  return {found, &::freeaddrinfo};
 }
 
 PeerAddress parse_peer(std::string_view text, std::string_view default_port) {

@@ -3,8 +3,11 @@
 // for a host without an address; `where` is host and port.
 #pragma once
 
+#include <netdb.h>
+
 #include <chrono>
 #include <cstddef>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -19,6 +22,10 @@ struct PeerAddress {
   std::string text() const;
   bool operator==(const PeerAddress&) const = default;
 };
+
+// What the system knows the address as: at least one. Throws Error(kNotFound).
+using Addresses = std::unique_ptr<addrinfo, void (*)(addrinfo*)>;
+Addresses resolve(const PeerAddress& address);
 
 // HOST[:PORT] of a program to connect to; an IPv6 address with a port needs brackets. Throws
 // Error(kInvalidInput), as the next does.

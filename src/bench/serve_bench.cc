@@ -320,8 +320,7 @@ std::vector<TurnResult> run_serve_bench(const ServeTarget& target, const ServeLo
 
 std::string first_model(const ServeTarget& target) {
   const HttpCall call{.method = "GET", .path = "/v1/models", .headers = headers_of(target)};
-  const std::string where =
-      "http://" + target.address.authority() + target.address.prefix + call.path;
+  const std::string where = "http://" + target.address.text() + target.address.prefix + call.path;
   std::string body;
   const HttpEnd end = http_fetch(target.address, call, target.idle_s, body);
   if (end.kind != HttpEnd::Kind::kComplete) throw Error(ErrorCode::kIo, where, end.message);

@@ -11,7 +11,7 @@
 namespace dsv4::cli {
 namespace {
 
-std::string rate_text(double rate) {
+std::string link_rate_text(double rate) {
   return rate > 0 ? fmt::format("{:.3g} GB/s", rate * 1e-9) : "rate not known";
 }
 
@@ -60,15 +60,15 @@ void print_links(const Machine& machine) {
   for (const SystemLink& link : machine.links) {
     const bool is_pcie = link.kind == LinkKind::kPcie;
     fmt::print("link    {} of {}, {}{}\n", is_pcie ? "PCIe" : "network", link.name,
-               rate_text(link.rate),
-               link.most > 0 ? fmt::format(", at most {}", rate_text(link.most)) : "");
+               link_rate_text(link.rate),
+               link.most > 0 ? fmt::format(", at most {}", link_rate_text(link.most)) : "");
   }
   if (!machine.cluster_link) return;
   const ClusterLink& link = *machine.cluster_link;
   fmt::print(
       "link    to {}, {} (spread {:.0f}%), from there {} ({:.0f}%), round trip {:.1f} us "
       "({:.0f}%), measured on {}\n",
-      link.peer, rate_text(link.send), link.send_spread * 100, rate_text(link.receive),
+      link.peer, link_rate_text(link.send), link.send_spread * 100, link_rate_text(link.receive),
       link.receive_spread * 100, link.round_trip_s * 1e6, link.round_trip_spread * 100,
       link.date.empty() ? "an unknown day" : link.date);
 }

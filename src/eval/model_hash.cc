@@ -43,11 +43,8 @@ std::string hash_model(const Checkpoint& checkpoint, const ModelConfig& config,
                        const std::function<void(int64_t n_done, int64_t n_total)>& progress) {
   constexpr size_t kPiece = size_t{64} << 20;
   std::vector<const StoredTensor*> tensors;
-  int64_t n_total = 0;
-  for (const StoredTensor& tensor : checkpoint.tensors()) {
-    tensors.push_back(&tensor);
-    n_total += std::ssize(tensor.data);
-  }
+  const int64_t n_total = checkpoint.tensor_bytes();
+  for (const StoredTensor& tensor : checkpoint.tensors()) tensors.push_back(&tensor);
   std::ranges::sort(tensors, {}, &StoredTensor::name);
   Hash hash;
   hash.add(config_to_json(config));

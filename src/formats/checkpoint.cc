@@ -277,6 +277,12 @@ void Checkpoint::check_index(const std::map<std::string, std::string>& index,
   }
 }
 
+int64_t Checkpoint::tensor_bytes() const {
+  int64_t sum = 0;
+  for (const StoredTensor& tensor : tensors_) sum += std::ssize(tensor.data);
+  return sum;
+}
+
 const StoredTensor* Checkpoint::find(std::string_view name) const {
   const auto found = by_name_.find(name);
   return found == by_name_.end() ? nullptr : &tensors_[found->second];

@@ -8,6 +8,7 @@
 #include "formats/safetensors.h"
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <map>
 #include <optional>
@@ -46,6 +47,8 @@ class Checkpoint {
   const StoredTensor* find(std::string_view name) const;
   // All tensors, by file and offset.
   const std::vector<StoredTensor>& tensors() const { return tensors_; }
+  // Of all tensors, as stored.
+  int64_t tensor_bytes() const;
   const std::vector<MappedFile>& files() const { return files_; }
   // Of a GGUF file (the first part of a split one), else nullptr.
   const GgufMetadata* gguf() const { return gguf_ ? &*gguf_ : nullptr; }

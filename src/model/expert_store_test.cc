@@ -151,6 +151,18 @@ class CopiedModel : public testing::Test {
   fs::path folder_;
 };
 
+TEST_F(CopiedModel, is_mapped_whole_without_a_budget) {
+  Runner runner(folder_, 0);
+  int64_t mapped = 0;
+  int64_t size = 0;
+  for (const MappedFile& file : runner.model.checkpoint().files()) {
+    const ExpertStore::Range all{&file, 0, file.bytes().size()};
+    mapped += mapped_bytes({&all, 1});
+    size += std::ssize(file.bytes());
+  }
+  EXPECT_GE(mapped, size) << "the whole is rounded up to pages";
+}
+
 TEST_F(CopiedModel, has_only_the_experts_in_memory_that_the_budget_allows) {
   Runner runner(folder_, 9 * kExpert);
   const ExpertStore& store = *runner.model.experts();

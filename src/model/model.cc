@@ -42,12 +42,6 @@ ArithmeticSizes arithmetic_sizes(const ModelConfig& c, const ModelOptions& optio
   return {options.max_batch_tokens, max_quantized_width(c), c.hidden_size, c.expert_dim};
 }
 
-int64_t stored_bytes(const Checkpoint& checkpoint) {
-  int64_t sum = 0;
-  for (const StoredTensor& tensor : checkpoint.tensors()) sum += std::ssize(tensor.data);
-  return sum;
-}
-
 ModelConfig with_context(ModelConfig config, int64_t context) {
   if (context > 0) config.max_position_embeddings = context;
   return config;
@@ -89,7 +83,7 @@ Model::Model(const std::filesystem::path& path, Ops& ops, const ModelOptions& op
       compress_rope_(config_, RopeVariant::kCompress, options.max_batch_tokens) {
   main_layout_.fingerprint = fingerprint(config_, options.numerics, weights_);
   mtp_layout_.fingerprint = main_layout_.fingerprint + 0x100;
-  if (!loads_whole(stored_bytes(checkpoint_), options)) return;
+  if (!loads_whole(checkpoint_.tensor_bytes(), options)) return;
   for (const MappedFile& file : checkpoint_.files()) file.load(0, file.bytes().size());
 }
 

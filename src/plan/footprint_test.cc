@@ -176,5 +176,22 @@ TEST(Footprint, weights_that_are_not_read_do_not_count) {
                                        forecast(100).workspace + forecast(100).program);
 }
 
+TEST(Footprint, small_files_are_read_whole) {
+  const ModelConfig config = load_config(golden("t2"));
+  const std::vector<StoredGroup> groups = stored_groups(Checkpoint::open(golden("t2")), config);
+  const MemoryForecast whole = forecast_memory(config, groups, {}, 10);
+  EXPECT_EQ(whole.weights, sum(groups));
+  EXPECT_LT(forecast_memory(config, groups, {.expert_memory = 1 << 20}, 10).weights, whole.weights);
+}
+
+TEST(Footprint, scratch_memory_counts_as_far_as_a_run_uses_it) {
+  const ModelConfig config = load_config(golden("t2"));
+  const auto workspace = [&](int64_t context) {
+    return forecast_memory(config, {}, {.context = context}, 100).workspace;
+  };
+  EXPECT_EQ(workspace(100), workspace(1 << 20));
+  EXPECT_LT(workspace(50), workspace(100));
+}
+
 }  // namespace
 }  // namespace dsv4

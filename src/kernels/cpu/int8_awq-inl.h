@@ -135,8 +135,7 @@ static void linear_awq_few(const Int8Block& x, const QuantMatrix& w, int64_t row
       for (int64_t row = strip; row < strip_end; row += kSets * kAwqRows) {
         const int64_t set = (row - strip) / kAwqRows;
         const AwqRowSet sets[2] = {{w, row}, {w, row + kAwqRows}};
-        if (col % w.block_cols == 0) sets[0].prefetch_scales(col);
-        if (col % w.block_cols == 0 && kSets > 1) sets[1].prefetch_scales(col);
+        for (int s = 0; s < kSets; ++s) sets[s].prefetch_scales(col);
         const AwqLines part{ahead + set * kAwqBytes, stride,
                             row + kSets * kAwqRows < strip_end ? 0 : (strip_end - row) / 2 - 1};
         if (kSets > 1 && row + kAwqRows < strip_end) {
@@ -171,7 +170,7 @@ void fill_panel<AwqPanel>(const QuantMatrix& w, int64_t, int64_t row, int64_t, i
     F32 scales[kAwqVectors];
     F32 minima[kAwqVectors];
     const int64_t first = col + g * AwqPanel::kGroup;
-    if (first % w.block_cols == 0) rows.prefetch_scales(first);
+    rows.prefetch_scales(first);
     rows.load_scales(first, scales, minima);
     std::memcpy(panel.scales[g], scales, sizeof(scales));
     std::memcpy(panel.minima[g], minima, sizeof(minima));

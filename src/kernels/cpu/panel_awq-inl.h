@@ -188,8 +188,9 @@ struct AwqRowSet {
     }
   }
 
-  // Asks for the scales of the block behind that of `col`.
+  // Where a block begins at `col`, asks for the scales of the next one.
   DSV4_INLINE_MEMBER void prefetch_scales(int64_t col) const {
+    if (col % w.block_cols != 0) return;
     const int64_t block = col / w.block_cols + 1;
     const std::byte* stored = w.scales + (block * w.scale_cols + first) * 2;
     __builtin_prefetch(stored);

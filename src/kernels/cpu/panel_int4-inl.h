@@ -3,7 +3,7 @@
 #pragma once
 
 #include "kernels/cpu/decode-inl.h"
-#include "kernels/cpu/panel-inl.h"
+#include "kernels/cpu/panel_small-inl.h"
 
 namespace dsv4 {
 namespace {
@@ -29,14 +29,8 @@ struct PackedInt4Panel {
         scale = load_scales(w, rows, block);
         minimum = -(scale * zero_points(w, rows, block));
       }
-      U32 words[4];
-      load_words(rows.at, k / 2, words);
       U32 quads[8];
-#pragma GCC unroll 4
-      for (int q = 0; q < 4; ++q) {
-        quads[q] = words[q] & 0x0F0F0F0F;
-        quads[q + 4] = words[q] >> 4 & 0x0F0F0F0F;
-      }
+      load_nibbles(rows, k / 2, quads);
       sink.put(g, quads, scale, minimum);
     }
   }

@@ -7,7 +7,7 @@
 namespace dsv4 {
 namespace {
 
-// Nibbles of 16 bytes in the order of their values.
+// The lower nibbles of 16 bytes, then the upper ones.
 DSV4_INLINE void load_nibbles(const RowSet& rows, int64_t offset, U32 (&quads)[8]) {
   U32 words[4];
   load_words(rows.at, offset, words);
