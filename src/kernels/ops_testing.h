@@ -256,7 +256,8 @@ inline QuantMatrix Inputs::weight_of_blocks(int64_t rows, int64_t cols, DType ty
   for (size_t block = 0; block < data.size(); block += dtype_bytes(type)) {
     const bool hostile = values_ == Values::kHostile && integer(0, 50) == 0;
     if (type == DType::kMXFP4) {
-      data[block] = static_cast<std::byte>(hostile ? 255 : integer(122, 130));
+      data[block] = static_cast<std::byte>(hostile ? one_of<int64_t>({0, 227, 228, 254, 255})
+                                                   : integer(122, 130));
       continue;
     }
     const size_t d = type == DType::kQ2_K   ? 80

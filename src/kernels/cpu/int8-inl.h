@@ -98,7 +98,8 @@ static void linear_int8(const Int8Block& x, int64_t n, const QuantMatrix& w, int
     case WeightFormat::kFP4:
       return run(Fp4Panel{});
     case WeightFormat::kFP8:
-      return run(Fp8Panel{});
+      if (w.scale_format == ScaleFormat::kE8M0) return run(Fp8Panel<true>{});
+      return run(Fp8Panel<false>{});
     case WeightFormat::kQ4_0:
       return run(Q4_0Panel{});
     case WeightFormat::kQ4_1:

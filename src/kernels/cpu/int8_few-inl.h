@@ -41,14 +41,15 @@ struct TokenSink {
 #pragma GCC unroll 8
     for (int t = 0; t < kTokens; ++t) {
       const int8_t* at = values[t] + group * Format::kGroup;
-      I32 dot = I32{} - Format::kOffset * sum_of(t, group);
+      I32 dot = first_of_sum<Format>(scale);
       I32 other = {};  // two chains of sums hide the latency of a product
 #pragma GCC unroll 8
       for (int64_t q = 0; q < kQuads; q += 2) {
         dot = dot_bytes<Format::kLargest>(dot, quads[q], four(at + 4 * q));
         other = dot_bytes<Format::kLargest>(other, quads[q + 1], four(at + 4 * q + 4));
       }
-      totals[t] = fma(to_float(dot + other), scale * x_scale(t, group), totals[t]);
+      totals[t] = add_sum<Format>(dot + other, Format::kOffset * sum_of(t, group), scale, x_scale(t, group),
+                                  totals[t]);
     }
   }
   DSV4_INLINE_MEMBER void put(int64_t group, const U32 (&quads)[kQuads], F32 scale, F32 minimum) {
@@ -148,7 +149,7 @@ struct PairSink {
     const F32 minima[2] = {half.minima[group], minimum};
     for (int64_t t = 0; t < n; ++t) {
       const int64_t first = t * x.stride + col + group * Format::kGroup;
-      I32 dots[2] = {};
+      I32 dots[2] = {first_of_sum<Format>(scales[0]), first_of_sum<Format>(scales[1])};
 #pragma GCC unroll 8
       for (int64_t q = 0; q < kQuads; ++q) {
         int32_t four;
@@ -160,10 +161,10 @@ struct PairSink {
       const float x_scale = x.scales[first / kInt8Block];
 #pragma GCC unroll 2
       for (int i = 0; i < 2; ++i) {
-        if constexpr (Format::kOffset != 0) dots[i] -= sums.offsets[t][group];
-        totals[t][i] = fma(to_float(dots[i]), scales[i] * x_scale, totals[t][i]);
+        totals[t][i] = add_sum<Format>(dots[i], sums.offset(t, group), scales[i], x_scale,
+                                       totals[t][i]);
         if constexpr (Format::kHasMinimum) {
-          totals[t][i] = fma(minima[i], F32{} + sums.minima[t][group], totals[t][i]);
+          totals[t][i] = fma(minima[i], broadcast(sums.minimum(t, group)), totals[t][i]);
         }
       }
     }

@@ -18,9 +18,10 @@ struct Panel {
 
 // Registers of rows x tokens of a tile whose sums, as integers and as floats, stay in registers.
 // More rows than tokens: four bytes of a token in all lanes cost more to load than a register of
-// weights (docs/performance.md).
+// weights (docs/performance.md). A third token needs the registers of products with scales.
 constexpr int kTileVectors = kLanes == 16 ? 4 : 2;
-constexpr int kTileTokens = 2;
+template <typename Format>
+constexpr int kTileTokens = kLanes == 16 && Format::kPowersOfTwo ? 3 : 2;
 constexpr int64_t kRowsOfTile = kTileVectors * kLanes;
 
 constexpr int64_t kManyTokens = 512;  // whose inputs and sums stay in the second cache
@@ -34,7 +35,9 @@ DSV4_INLINE void multiply_tile(const Panel& panel, int64_t place, int64_t col, i
   constexpr int64_t kQuads = Format::kGroup / 4;
   F32 totals[kTokens][kVectors] = {};
   if (col > 0) {
+#pragma GCC unroll 3
     for (int t = 0; t < kTokens; ++t) {
+#pragma GCC unroll 4
       for (int v = 0; v < kVectors; ++v) {
         totals[t][v] = load(&row_sums[token + t][place + v * kLanes]);
       }
@@ -45,7 +48,15 @@ DSV4_INLINE void multiply_tile(const Panel& panel, int64_t place, int64_t col, i
   const GroupSums<Format, kTokens> sums(x, token, kTokens, col, n_cols);
   for (int64_t g = 0; g < n_cols / Format::kGroup; ++g) {
     prefetcher.advance();
-    I32 dots[kTokens][kVectors] = {};
+    const float* group_scales = &panel.scales[g][place];
+    I32 dots[kTokens][kVectors];
+#pragma GCC unroll 3
+    for (int t = 0; t < kTokens; ++t) {
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; ++v) {
+        dots[t][v] = first_of_sum<Format>(load(group_scales + v * kLanes));
+      }
+    }
     const uint8_t* weights = &panel.quads[g * kQuads][place * 4];
     const int8_t* group_values = values + g * Format::kGroup;
 #pragma GCC unroll 8
@@ -56,7 +67,7 @@ DSV4_INLINE void multiply_tile(const Panel& panel, int64_t place, int64_t col, i
         std::memcpy(&w[v], weights + (q * kPanelRows + v * kLanes) * 4, sizeof(U32));
         keep_in_register(w[v]);
       }
-#pragma GCC unroll 2
+#pragma GCC unroll 3
       for (int t = 0; t < kTokens; ++t) {
         int32_t four;
         std::memcpy(&four, group_values + t * x.stride + q * 4, sizeof(four));
@@ -67,23 +78,24 @@ DSV4_INLINE void multiply_tile(const Panel& panel, int64_t place, int64_t col, i
         }
       }
     }
-#pragma GCC unroll 2
+    forget(group_scales);
+#pragma GCC unroll 3
     for (int t = 0; t < kTokens; ++t) {
       const float x_scale = scales[t * (x.stride / kInt8Block) + g * Format::kGroup / kInt8Block];
 #pragma GCC unroll 4
       for (int v = 0; v < kVectors; ++v) {
-        const F32 scale = load(&panel.scales[g][place + v * kLanes]) * x_scale;
-        I32 dot = dots[t][v];
-        if constexpr (Format::kOffset != 0) dot -= sums.offsets[t][g];
-        totals[t][v] = fma(to_float(dot), scale, totals[t][v]);
+        const F32 scale = load(group_scales + v * kLanes);
+        totals[t][v] = add_sum<Format>(dots[t][v], sums.offset(t, g), scale, x_scale, totals[t][v]);
         if constexpr (Format::kHasMinimum) {
-          const F32 sum = F32{} + sums.minima[t][g];
-          totals[t][v] = fma(load(&panel.minima[g][place + v * kLanes]), sum, totals[t][v]);
+          const F32 minimum = load(&panel.minima[g][place + v * kLanes]);
+          totals[t][v] = fma(minimum, broadcast(sums.minimum(t, g)), totals[t][v]);
         }
       }
     }
   }
+#pragma GCC unroll 3
   for (int t = 0; t < kTokens; ++t) {
+#pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) {
       store(&row_sums[token + t][place + v * kLanes], totals[t][v]);
     }
@@ -104,15 +116,22 @@ template <typename Format, typename Ahead>
 static void multiply_panel(const Panel& panel, int64_t n_tiles, int64_t col, int64_t n_cols,
                            const Int8Block& x, int64_t n, float (*row_sums)[kPanelRows],
                            Ahead& weights) {
+  constexpr int kTokens = kTileTokens<Format>;
   for (int64_t place = 0; place < n_tiles * kRowsOfTile; place += kRowsOfTile) {
+    const auto multiply = [&]<int kN>(std::integral_constant<int, kN>, int64_t t) {
+      multiply_tile<Format, kN>(panel, place, col, n_cols, x, t, row_sums, weights);
+    };
     int64_t t = 0;
-    for (; t + kTileTokens <= n; t += kTileTokens) {
-      for (int64_t next = t + kTileTokens; next < smaller(n, t + 2 * kTileTokens); ++next) {
+    for (; t + kTokens <= n; t += kTokens) {
+      for (int64_t next = t + kTokens; next < smaller(n, t + 2 * kTokens); ++next) {
         prefetch_token(x, next, col, n_cols);
       }
-      multiply_tile<Format, kTileTokens>(panel, place, col, n_cols, x, t, row_sums, weights);
+      multiply(std::integral_constant<int, kTokens>{}, t);
     }
-    if (t < n) multiply_tile<Format, 1>(panel, place, col, n_cols, x, t, row_sums, weights);
+    if constexpr (kTokens > 2) {
+      if (n - t == 2) multiply(std::integral_constant<int, 2>{}, t);
+    }
+    if (n - t == 1) multiply(std::integral_constant<int, 1>{}, t);
   }
 }
 
@@ -160,6 +179,7 @@ template <typename Format>
 static void linear_int8_panels(const Int8Block& x, int64_t n, const QuantMatrix& w,
                                int64_t row_begin, int64_t row_end, ReadAhead then, float* y,
                                int64_t y_stride) {
+  constexpr int kTokens = kTileTokens<Format>;
   Panel panel;
   alignas(64) float sums[kManyTokens][kPanelRows];
   const int64_t row_bytes = w.row_bytes();
@@ -168,7 +188,7 @@ static void linear_int8_panels(const Int8Block& x, int64_t n, const QuantMatrix&
     const int64_t n_rows = smaller(kPanelRows, row_end - row);
     const int64_t next = row + n_rows;
     const int64_t n_tiles = (n_rows + kRowsOfTile - 1) / kRowsOfTile;
-    const int64_t n_tile_groups = n_tiles * ((n + 1) / kTileTokens) * (w.cols / Format::kGroup);
+    const int64_t n_tile_groups = n_tiles * ((n + kTokens - 1) / kTokens) * (w.cols / Format::kGroup);
     auto weights = weights_after_panel<Format>(w, row, next, row_end, then, n_tile_groups);
     Prefetcher scales = scales_after(w, next, row_end, kPanelRows, n_panels);
     for (int64_t col = 0; col < w.cols; col += kPanelCols) {

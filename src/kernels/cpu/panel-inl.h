@@ -4,10 +4,14 @@
 //   weight = scale * (integer - kOffset) + minimum,  0 <= integer <= kLargest
 // One unpacker for each format, written once for all instruction sets. It hands group by group to
 // a sink: put(group, quads, scale) or put(group, quads, scale, minimum), groups counted from `col`.
+// Formats with kPowersOfTwo hand over the unit, kUnitOfOne * scale, in place of the scale
+// (int8_read-inl.h uses it).
 #pragma once
 
 #include "kernels/cpu/simd.h"
 #include "quant/quant_matrix.h"
+
+#include <math.h>
 
 namespace dsv4 {
 namespace {
@@ -54,15 +58,17 @@ struct RowSet {
 DSV4_INLINE F32 low_half(U32 word) { return half_to_float(word & 0xFFFF); }
 DSV4_INLINE F32 high_half(U32 word) { return half_to_float(word >> 16); }
 
-// 2^(e - 128), half of what an E8M0 scale means.
-DSV4_INLINE F32 half_of_e8m0(U32 e) {
-  F32 half = as_float(e << 23) * 0.5f;
-  if (any((U32)(((e + 1) & 0xFF) < 2))) {  // 0 and 255 are not exponents of a float
-    for (int64_t i = 0; i < kLanes; ++i) {
-      half[i] = e8m0_to_float(static_cast<uint8_t>(e[i])) * 0.5f;
-    }
-  }
-  return half;
+// A float whose last bit counts as one, amid those of its exponent: adding an integer to its bits
+// adds it to the number, exactly.
+constexpr float kUnitOfOne = 0x1.8p23f;
+
+// Scales above 2^100 count as not a number, since their units leave the exponents of a float.
+constexpr uint32_t kLargestE8m0 = 127 + 100;
+
+// The unit of half of what an E8M0 scale means.
+DSV4_INLINE F32 unit_of_half_e8m0(U32 e) {
+  const U32 nan = (U32)(e > kLargestE8m0) & 0x7FC00000;
+  return as_float(((e << 23) + (22u << 23 | 0x400000)) | nan);
 }
 
 // Twice the value of each FP4 code, plus 12.
@@ -76,6 +82,7 @@ struct Fp4Panel {
   static constexpr int32_t kOffset = 12;
   static constexpr int kLargest = 24;
   static constexpr bool kHasMinimum = false;
+  static constexpr bool kPowersOfTwo = true;
 
   template <typename Sink>
   DSV4_INLINE void unpack(const QuantMatrix&, const RowSet& rows, int64_t col, int64_t n_cols,
@@ -86,9 +93,12 @@ struct Fp4Panel {
     for (; g + 4 <= n_groups; g += 4) {
       const U32 exponents =
           load_words_of_rows([&](int64_t r) { return scales + g + rows.scale_offsets[r]; });
-#pragma GCC unroll 4
-      for (int i = 0; i < 4; ++i) {
-        unpack_group(rows, col, g + i, exponents >> (8 * i) & 0xFF, sink);
+#pragma GCC unroll 2
+      for (int i = 0; i < 4; i += 2) {
+        U32 words[8];
+        load_half_lines(rows.at, (col + (g + i) * kGroup) / 2, words);
+        put_group(g + i, words, exponents >> (8 * i) & 0xFF, sink);
+        put_group(g + i + 1, words + 4, exponents >> (8 * i + 8) & 0xFF, sink);
       }
     }
     for (; g < n_groups; ++g) {
@@ -96,22 +106,21 @@ struct Fp4Panel {
       for (int64_t r = 0; r < kLanes; ++r) {
         exponents[r] = static_cast<uint32_t>(scales[rows.scale_offsets[r] + g]);
       }
-      unpack_group(rows, col, g, exponents, sink);
+      U32 words[4];
+      load_words(rows.at, (col + g * kGroup) / 2, words);
+      put_group(g, words, exponents, sink);
     }
   }
 
   template <typename Sink>
-  DSV4_INLINE void unpack_group(const RowSet& rows, int64_t col, int64_t g, U32 exponents,
-                                Sink& sink) {
-    U32 words[4];
-    load_words(rows.at, (col + g * kGroup) / 2, words);
+  DSV4_INLINE void put_group(int64_t g, const U32* words, U32 exponents, Sink& sink) {
     U32 quads[8];
 #pragma GCC unroll 4
     for (int q = 0; q < 4; ++q) {
       quads[q] = look_up_bytes(kDoubledE2m1, words[q] & 0x0F0F0F0F);
       quads[q + 4] = look_up_bytes(kDoubledE2m1, words[q] >> 4 & 0x0F0F0F0F);
     }
-    sink.put(g, quads, half_of_e8m0(exponents));
+    sink.put(g, quads, unit_of_half_e8m0(exponents));
   }
 };
 
@@ -135,22 +144,25 @@ struct Fp8Integers {
 };
 constexpr Fp8Integers kFp8Integers;
 
-// FP8 (E4M3) with block scales. Each 32 codes of a row become integers of 7 bits in units of 2^-6
-// of the power of two in the largest: exact down to an eighth of that, to the nearest below.
+// FP8 (E4M3) with block scales, as E8M0 or else as floats. Each 32 codes of a row become integers of
+// 7 bits in units of 2^-6 of the power of two in the largest: exact down to an eighth of that, to
+// the nearest below.
+template <bool kScalesAreE8m0>
 struct Fp8Panel {
   static constexpr int64_t kGroup = 32;
   static constexpr int32_t kOffset = 128;
   static constexpr int kLargest = 248;
   static constexpr bool kHasMinimum = false;
+  static constexpr bool kPowersOfTwo = kScalesAreE8m0;
 
   template <typename Sink>
   DSV4_INLINE void unpack(const QuantMatrix& w, const RowSet& rows, int64_t col, int64_t n_cols,
                           Sink& sink) {
     const int64_t n_groups = n_cols / kGroup;
     int64_t block = col / w.block_cols;
-    F32 scale = block_scales(w, rows, block);
+    F32 scale = block_scales(rows, block);
     const auto put = [&](int64_t g, const U32* codes) {
-      if (col + g * kGroup == (block + 1) * w.block_cols) scale = block_scales(w, rows, ++block);
+      if (col + g * kGroup == (block + 1) * w.block_cols) scale = block_scales(rows, ++block);
       U32 quads[8];
       const F32 unit = to_integers(codes, quads);
       sink.put(g, quads, unit * scale);
@@ -171,10 +183,12 @@ struct Fp8Panel {
     put(g, codes);
   }
 
-  DSV4_INLINE F32 block_scales(const QuantMatrix& w, const RowSet& rows, int64_t block_col) {
+  // Or their units.
+  DSV4_INLINE F32 block_scales(const RowSet& rows, int64_t block_col) {
     const auto load_one = [&](int64_t index) {
-      if (w.scale_format == ScaleFormat::kE8M0) {
-        return e8m0_to_float(static_cast<uint8_t>(rows.scale_base[index]));
+      if constexpr (kScalesAreE8m0) {
+        const auto e = static_cast<uint8_t>(rows.scale_base[index]);
+        return e > kLargestE8m0 ? NAN : kUnitOfOne * e8m0_to_float(e);
       }
       float scale;
       std::memcpy(&scale, rows.scale_base + index * 4, sizeof(scale));

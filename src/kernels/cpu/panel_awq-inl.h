@@ -17,6 +17,7 @@ struct AwqPanel {
   static constexpr int32_t kOffset = 0;
   static constexpr int kLargest = 15;
   static constexpr bool kHasMinimum = true;
+  static constexpr bool kPowersOfTwo = false;
 };
 
 constexpr int64_t kAwqRows = 64;  // that are unpacked together

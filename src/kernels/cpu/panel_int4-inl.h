@@ -15,6 +15,7 @@ struct PackedInt4Panel {
   static constexpr int32_t kOffset = 0;
   static constexpr int kLargest = 15;
   static constexpr bool kHasMinimum = true;
+  static constexpr bool kPowersOfTwo = false;
 
   template <typename Sink>
   DSV4_INLINE void unpack(const QuantMatrix& w, const RowSet& rows, int64_t col, int64_t n_cols,

@@ -54,18 +54,16 @@ struct Iq2xxsPanel {
   static constexpr int32_t kOffset = 43;
   static constexpr int kLargest = 86;
   static constexpr bool kHasMinimum = false;
+  static constexpr bool kPowersOfTwo = false;
 
   template <typename Sink>
   DSV4_INLINE void unpack(const QuantMatrix&, const RowSet& rows, int64_t col, int64_t,
                           Sink& sink) {
     const int64_t block = col / 256 * 66;
     const F32 d = low_half(rows.word(block));
-    for (int pair = 0; pair < 4; ++pair) {
-      U32 words[4];
-      load_words(rows.at, block + 2 + 16 * pair, words);
-      unpack_group(2 * pair, words[0], words[1], d, sink);
-      unpack_group(2 * pair + 1, words[2], words[3], d, sink);
-    }
+    U32 words[16];
+    load_lines(rows.at, block + 2, words);
+    for (int g = 0; g < 8; ++g) unpack_group(g, words[2 * g], words[2 * g + 1], d, sink);
   }
 
   template <typename Sink>

@@ -40,6 +40,7 @@ struct Q4_KPanel {
   static constexpr int32_t kOffset = 0;
   static constexpr int kLargest = 15;
   static constexpr bool kHasMinimum = true;
+  static constexpr bool kPowersOfTwo = false;
 
   template <typename Sink>
   DSV4_INLINE void unpack(const QuantMatrix&, const RowSet& rows, int64_t col, int64_t,
@@ -66,6 +67,7 @@ struct Q5_KPanel {
   static constexpr int32_t kOffset = 0;
   static constexpr int kLargest = 31;
   static constexpr bool kHasMinimum = true;
+  static constexpr bool kPowersOfTwo = false;
 
   template <typename Sink>
   DSV4_INLINE void unpack(const QuantMatrix&, const RowSet& rows, int64_t col, int64_t,
@@ -96,6 +98,7 @@ struct Q2_KPanel {
   static constexpr int32_t kOffset = 0;
   static constexpr int kLargest = 3;
   static constexpr bool kHasMinimum = true;
+  static constexpr bool kPowersOfTwo = false;
 
   template <typename Sink>
   DSV4_INLINE void unpack(const QuantMatrix&, const RowSet& rows, int64_t col, int64_t,
@@ -130,6 +133,7 @@ struct Q3_KPanel {
   static constexpr int32_t kOffset = 4;
   static constexpr int kLargest = 7;
   static constexpr bool kHasMinimum = false;
+  static constexpr bool kPowersOfTwo = false;
 
   template <typename Sink>
   DSV4_INLINE void unpack(const QuantMatrix&, const RowSet& rows, int64_t col, int64_t,
@@ -167,6 +171,7 @@ struct Q6_KPanel {
   static constexpr int32_t kOffset = 32;
   static constexpr int kLargest = 63;
   static constexpr bool kHasMinimum = false;
+  static constexpr bool kPowersOfTwo = false;
 
   template <typename Sink>
   DSV4_INLINE void unpack(const QuantMatrix&, const RowSet& rows, int64_t col, int64_t,

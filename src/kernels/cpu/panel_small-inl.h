@@ -32,6 +32,7 @@ struct Q4_0Panel {
   static constexpr int32_t kOffset = 8;
   static constexpr int kLargest = 15;
   static constexpr bool kHasMinimum = false;
+  static constexpr bool kPowersOfTwo = false;
 
   template <typename Sink>
   DSV4_INLINE void unpack(const QuantMatrix&, const RowSet& rows, int64_t col, int64_t n_cols,
@@ -50,6 +51,7 @@ struct Q4_1Panel {
   static constexpr int32_t kOffset = 0;
   static constexpr int kLargest = 15;
   static constexpr bool kHasMinimum = true;
+  static constexpr bool kPowersOfTwo = false;
 
   template <typename Sink>
   DSV4_INLINE void unpack(const QuantMatrix&, const RowSet& rows, int64_t col, int64_t n_cols,
@@ -69,6 +71,7 @@ struct Q5_0Panel {
   static constexpr int32_t kOffset = 16;
   static constexpr int kLargest = 31;
   static constexpr bool kHasMinimum = false;
+  static constexpr bool kPowersOfTwo = false;
 
   template <typename Sink>
   DSV4_INLINE void unpack(const QuantMatrix&, const RowSet& rows, int64_t col, int64_t n_cols,
@@ -88,6 +91,7 @@ struct Q5_1Panel {
   static constexpr int32_t kOffset = 0;
   static constexpr int kLargest = 31;
   static constexpr bool kHasMinimum = true;
+  static constexpr bool kPowersOfTwo = false;
 
   template <typename Sink>
   DSV4_INLINE void unpack(const QuantMatrix&, const RowSet& rows, int64_t col, int64_t n_cols,
@@ -108,18 +112,17 @@ struct Q8_0Panel {
   static constexpr int32_t kOffset = 128;
   static constexpr int kLargest = 255;
   static constexpr bool kHasMinimum = false;
+  static constexpr bool kPowersOfTwo = false;
 
   template <typename Sink>
   DSV4_INLINE void unpack(const QuantMatrix&, const RowSet& rows, int64_t col, int64_t n_cols,
                           Sink& sink) {
     for (int64_t g = 0; g < n_cols / kGroup; ++g) {
       const int64_t block = (col / kGroup + g) * 34;
-      U32 words[2][4];
-      load_words(rows.at, block + 2, words[0]);
-      load_words(rows.at, block + 18, words[1]);
       U32 quads[8];
+      load_half_lines(rows.at, block + 2, quads);
 #pragma GCC unroll 8
-      for (int q = 0; q < 8; ++q) quads[q] = words[q / 4][q % 4] ^ 0x80808080;
+      for (int q = 0; q < 8; ++q) quads[q] ^= 0x80808080;
       sink.put(g, quads, low_half(rows.word(block)));
     }
   }
@@ -130,18 +133,52 @@ struct Mxfp4Panel {
   static constexpr int32_t kOffset = 12;
   static constexpr int kLargest = 24;
   static constexpr bool kHasMinimum = false;
+  static constexpr bool kPowersOfTwo = true;
 
   template <typename Sink>
   DSV4_INLINE void unpack(const QuantMatrix&, const RowSet& rows, int64_t col, int64_t n_cols,
                           Sink& sink) {
-    for (int64_t g = 0; g < n_cols / kGroup; ++g) {
+    const int64_t n_groups = n_cols / kGroup;
+    int64_t g = 0;
+    for (; g + 4 <= n_groups; g += 4) {
       const int64_t block = (col / kGroup + g) * 17;
-      U32 quads[8];
-      load_nibbles(rows, block + 1, quads);
-#pragma GCC unroll 8
-      for (int q = 0; q < 8; ++q) quads[q] = look_up_bytes(kDoubledE2m1, quads[q]);
-      sink.put(g, quads, half_of_e8m0(rows.word(block) & 0xFF));
+      U32 words[17];
+      load_lines(rows.at, block, reinterpret_cast<U32(&)[16]>(words));
+      words[16] = rows.word(block + 64);
+      put_shifted<0>(g, words, sink);
+      put_shifted<1>(g, words, sink);
+      put_shifted<2>(g, words, sink);
+      put_shifted<3>(g, words, sink);
     }
+    for (; g < n_groups; ++g) {
+      const int64_t block = (col / kGroup + g) * 17;
+      U32 words[4];
+      load_words(rows.at, block + 1, words);
+      put_group(g, words, rows.word(block) & 0xFF, sink);
+    }
+  }
+
+  // Block i of four in 17 words: its exponent is byte i of word 4 i.
+  template <int i, typename Sink>
+  DSV4_INLINE void put_shifted(int64_t g, const U32* words, Sink& sink) {
+    const U32* first = words + 4 * i;
+    U32 shifted[4];
+#pragma GCC unroll 4
+    for (int q = 0; q < 4; ++q) {
+      shifted[q] = i == 3 ? first[q + 1] : first[q] >> (8 * i + 8) | first[q + 1] << (24 - 8 * i);
+    }
+    put_group(g + i, shifted, first[0] >> (8 * i) & 0xFF, sink);
+  }
+
+  template <typename Sink>
+  DSV4_INLINE void put_group(int64_t g, const U32* words, U32 exponents, Sink& sink) {
+    U32 quads[8];
+#pragma GCC unroll 4
+    for (int q = 0; q < 4; ++q) {
+      quads[q] = look_up_bytes(kDoubledE2m1, words[q] & 0x0F0F0F0F);
+      quads[q + 4] = look_up_bytes(kDoubledE2m1, words[q] >> 4 & 0x0F0F0F0F);
+    }
+    sink.put(g, quads, unit_of_half_e8m0(exponents));
   }
 };
 

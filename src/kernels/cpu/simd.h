@@ -59,6 +59,9 @@ DSV4_INLINE void keep_in_register([[maybe_unused]] U32& v) {
 #endif
 }
 
+// Makes compilers load from here again instead of keeping what they have in registers.
+DSV4_INLINE void forget(const float*& data) { asm("" : "+r"(data)); }
+
 // The first `n` lanes, all of them or none where n is out of range; the rest is zero.
 DSV4_INLINE int64_t clamp_lanes(int64_t n) { return n < 0 ? 0 : n < kLanes ? n : kLanes; }
 DSV4_INLINE F32 load_partial(const float* data, int64_t n) {

@@ -44,11 +44,24 @@ void round_to_int8_weights(const QuantMatrix& w, int64_t r, std::vector<float>& 
   }
 }
 
+// E8M0 scales above 2^100 count as not a number.
+void drop_excessive_scales(const QuantMatrix& w, int64_t r, std::vector<float>& row) {
+  const bool in_blocks = w.format == WeightFormat::kMXFP4;
+  if (!in_blocks && w.scale_format != ScaleFormat::kE8M0) return;
+  for (int64_t begin = 0; begin < w.cols; begin += 32) {
+    const std::byte* block = w.data + r * w.row_bytes() + begin / 32 * 17;
+    const float scale =
+        in_blocks ? e8m0_to_float(static_cast<uint8_t>(*block)) : w.scale(r, begin);
+    if (scale > 0x1p100f) std::fill_n(row.begin() + begin, 32, NAN);
+  }
+}
+
 void multiply_int8(const Int8Rows& x, const QuantMatrix& w, Matrix<float> y) {
   std::vector<float> row(static_cast<size_t>(w.cols));
   for (int64_t r = 0; r < w.rows; ++r) {
     w.decode(r, 0, w.cols, row.data());
     if (w.format == WeightFormat::kFP8) round_to_int8_weights(w, r, row);
+    drop_excessive_scales(w, r, row);
     for (int64_t t = 0; t < y.size(0); ++t) {
       double sum = 0;
       for (int64_t i = 0; i < w.cols; ++i) {
