@@ -134,17 +134,15 @@ BenchProduct::BenchProduct(Ops& ops, const BenchWeights& weights, int64_t n_toke
       weights_(weights),
       order_(int8_order(weights.matrix(0))),
       x_({n_tokens, weights.matrix(0).cols}),
-      values_(x_.view().shape()),
-      scales_({n_tokens, x_.view().size(1) / 32}),
-      sums_({n_tokens, x_.view().size(1) / 16}),
+      int8_(n_tokens, x_.view().size(1)),
       y_({n_tokens, n_at_once * weights.matrix(0).rows}),
       n_at_once_(n_at_once) {
   CHECK(n_at_once > 0 && n_at_once <= weights.n_matrices(), n_at_once, weights.n_matrices());
   for (int64_t i = 0; i < x_.view().count(); ++i) {
     x_.view().data()[i] = static_cast<float>(random_uniform(2, 2, static_cast<uint64_t>(i)) - 0.5);
   }
-  const Int8Rows rows{values_.view(), scales_.view(), sums_.view(),
-                      order_.value_or(ColumnOrder::kNatural)};
+  const Int8Rows rows =
+      int8_.rows(n_tokens, x_.view().size(1), order_.value_or(ColumnOrder::kNatural));
   ops_.quantize_int8(x_.view(), rows);
   const int64_t n_rows = weights.matrix(0).rows;
   for (int64_t i = 0; i < n_at_once; ++i) {

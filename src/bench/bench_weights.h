@@ -1,7 +1,7 @@
 // Random weights and products with them: what kernels are measured on.
 #pragma once
 
-#include "kernels/ops.h"
+#include "kernels/int8_buffer.h"
 #include "quant/quant_matrix.h"
 #include "tensor/tensor.h"
 
@@ -55,9 +55,7 @@ class BenchProduct {
   const BenchWeights& weights_;
   std::optional<ColumnOrder> order_;
   Tensor<float, 2> x_;
-  Tensor<int8_t, 2> values_;
-  Tensor<float, 2> scales_;
-  Tensor<int32_t, 2> sums_;
+  Int8Buffer int8_;
   Tensor<float, 2> y_;
   std::vector<Int8Product> products_;
   int64_t n_at_once_;

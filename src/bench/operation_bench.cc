@@ -2,6 +2,7 @@
 
 #include "base/rng.h"
 #include "bench/timing.h"
+#include "kernels/int8_buffer.h"
 
 #include <algorithm>
 #include <cmath>
@@ -108,9 +109,7 @@ class OperationBench::Calls {
     add("rms_norm", norm(1, kWidth / 4), norm(1, kWidth), norm(n_, kWidth));
 
     const auto quantize = [&](int64_t n, int64_t d) -> Call {
-      const Int8Rows rows{int8_.emplace_back(Tensor<int8_t, 2>({n, d})).view(), matrix(n, d / 32),
-                          int32_.emplace_back(Tensor<int32_t, 2>({n, d / 16})).view(),
-                          ColumnOrder::kEvenOdd};
+      const Int8Rows rows = int8_.emplace_back(n, d).rows(n, d, ColumnOrder::kEvenOdd);
       return {static_cast<double>(n * d),
               [this, x = matrix(n, d), rows] { ops_.quantize_int8(x, rows); }};
     };
@@ -308,7 +307,7 @@ class OperationBench::Calls {
   uint64_t counter_ = 0;  // of random numbers
   std::vector<Operation> operations_;
   std::deque<Tensor<float, 2>> floats_;
-  std::deque<Tensor<int8_t, 2>> int8_;
+  std::deque<Int8Buffer> int8_;
   std::deque<Tensor<int32_t, 2>> int32_;
   std::deque<Tensor<std::byte, 2>> bytes_;
   std::deque<std::vector<const float*>> float_rows_;

@@ -2,6 +2,7 @@
 #include "base/rng.h"
 #include "base/thread_pool.h"
 #include "kernels/cpu/cpu_ops.h"
+#include "kernels/int8_buffer.h"
 #include "kernels/ops_testing.h"
 
 #include <gtest/gtest.h>
@@ -16,14 +17,13 @@ namespace {
 
 // Int8Rows with memory of their own.
 struct OwnedRows {
-  Tensor<int8_t, 2> values;
-  Tensor<float, 2> scales;
-  Tensor<int32_t, 2> sums;
+  int64_t cols;
   ColumnOrder order;
+  Int8Buffer buffer;
 
-  OwnedRows(int64_t n, int64_t cols, ColumnOrder column_order)
-      : values({n, cols}), scales({n, cols / 32}), sums({n, cols / 16}), order(column_order) {}
-  Int8Rows first(int64_t n) { return {values.first(n), scales.first(n), sums.first(n), order}; }
+  OwnedRows(int64_t n, int64_t n_cols, ColumnOrder column_order)
+      : cols(n_cols), order(column_order), buffer(n, n_cols) {}
+  Int8Rows first(int64_t n) { return buffer.rows(n, cols, order); }
 };
 
 // Draws until the shape is the one that is asked for.

@@ -23,6 +23,15 @@ void check_heads(View<T, 3> x) {
   CHECK(x.size(1) <= 1 || x.stride(1) == x.size(2), x.stride(1), x.size(2));
 }
 
+void check_int8_rows(const Int8Rows& rows, int64_t n, int64_t cols) {
+  const auto& [values, scales, sums, _] = rows;
+  CHECK(values.size(0) == n && values.size(1) == cols, values.size(0), n, values.size(1), cols);
+  CHECK(scales.size(0) == n && scales.size(1) == cols / 32, scales.size(0), scales.size(1), cols);
+  CHECK(sums.size(0) == n && sums.size(1) == cols / 16, sums.size(0), sums.size(1), cols);
+  const int64_t stride = values.stride(0);
+  CHECK(n <= 1 || (scales.stride(0) * 32 == stride && sums.stride(0) * 16 == stride), stride);
+}
+
 template <typename A, typename B>
 void check_same_shape(const A& a, const B& b) {
   CHECK(a.shape() == b.shape(), a.size(0), b.size(0), a.size(1), b.size(1));
@@ -59,13 +68,8 @@ std::optional<ColumnOrder> int8_order(const QuantMatrix& w) {
 }
 
 void Ops::quantize_int8(Matrix<const float> x, const Int8Rows& out) {
-  const int64_t n = x.size(0);
-  const int64_t cols = x.size(1);
-  CHECK(cols % 32 == 0, cols);
-  CHECK(out.values.size(0) == n && out.values.size(1) == cols, out.values.size(0), n);
-  CHECK(out.scales.size(0) == n && out.scales.size(1) == cols / 32, out.scales.size(1), cols);
-  CHECK(out.sums.size(0) == n && out.sums.size(1) == cols / 16, out.sums.size(1), cols);
-  CHECK(out.values.is_contiguous() && out.scales.is_contiguous() && out.sums.is_contiguous());
+  CHECK(x.size(1) % 32 == 0, x.size(1));
+  check_int8_rows(out, x.size(0), x.size(1));
   if (!x.empty()) do_quantize_int8(x, out);
 }
 
@@ -77,11 +81,9 @@ void Ops::linear_int8(const Int8Rows& x, const QuantMatrix& w, Matrix<float> y) 
 void Ops::linear_int8(std::span<const Int8Product> products) {
   for (const auto& [x, w, y] : products) {
     CHECK(int8_order(w) == x.order, static_cast<int>(w.format));
-    CHECK(x.values.size(1) == w.cols && y.size(1) == w.rows, x.values.size(1), w.cols, y.size(1));
-    CHECK(x.values.size(0) == y.size(0), x.values.size(0), y.size(0));
+    CHECK(y.size(1) == w.rows, w.rows, y.size(1));
     CHECK(y.size(0) == products[0].y.size(0), y.size(0), products[0].y.size(0));
-    const int64_t stride = x.values.stride(0);
-    CHECK(x.scales.stride(0) * 32 == stride && x.sums.stride(0) * 16 == stride, stride);
+    check_int8_rows(x, y.size(0), w.cols);
   }
   if (!products.empty() && products[0].y.size(0) > 0) do_linear_int8(products);
 }
@@ -200,9 +202,8 @@ void Ops::swiglu(Matrix<const float> gate, Matrix<const float> up, float limit,
 
 void Ops::experts_int8(const Int8Rows& x, std::span<const ExpertGroup> groups, float limit,
                        const ExpertScratch& scratch, Matrix<float> y) {
-  check_same_shape(x.values, y);
   check_same_shape(scratch.gate, scratch.up);
-  CHECK(x.values.is_contiguous() && x.scales.is_contiguous() && x.sums.is_contiguous());
+  check_int8_rows(x, y.size(0), y.size(1));
   for (const ExpertGroup& group : groups) {
     const int64_t fe = scratch.gate.size(1);
     CHECK(group.w1->rows == fe && group.w3->rows == fe && group.w2->cols == fe, fe);

@@ -65,8 +65,8 @@ struct HyperConnectionParams {
 // as the codes of released FP4 weights lie in the nibbles of their bytes.
 enum class ColumnOrder { kNatural, kEvenOdd };
 
-// Activations as int8, each 32 columns with a scale: x = scale * value. Contiguous, or columns of
-// such rows.
+// Activations as int8, each 32 columns with a scale: x = scale * value. The strides of scales and
+// sums are a 32nd and a 16th of that of values.
 struct Int8Rows {
   Matrix<int8_t> values;  // [n, cols], in the given order
   Matrix<float> scales;   // [n, cols / 32]

@@ -2,6 +2,7 @@
 // run, on all rows or on some.
 #pragma once
 
+#include "kernels/int8_buffer.h"
 #include "kernels/ops_testing.h"
 
 #include <algorithm>
@@ -50,20 +51,6 @@ inline OpCase linear_case(Inputs& in) {
           }};
 }
 
-// Memory for int8 activations.
-class Int8Buffers {
- public:
-  Int8Buffers(int64_t n, int64_t cols, ColumnOrder order)
-      : values_({n, cols}), scales_({n, cols / 32}), sums_({n, cols / 16}), order_(order) {}
-  Int8Rows rows() const { return {values_.view(), scales_.view(), sums_.view(), order_}; }
-
- private:
-  Tensor<int8_t, 2> values_;
-  Tensor<float, 2> scales_;
-  Tensor<int32_t, 2> sums_;
-  ColumnOrder order_;
-};
-
 // The activations, and behind them the sums of 16.
 inline OpCase quantize_int8_case(Inputs& in) {
   const int64_t n = in.n_tokens();
@@ -71,9 +58,9 @@ inline OpCase quantize_int8_case(Inputs& in) {
   const auto order = in.one_of({ColumnOrder::kNatural, ColumnOrder::kEvenOdd});
   const Matrix<const float> x = in.matrix(n, cols);
   return {n, cols + cols / 16, [=](Ops& ops, int64_t begin, int64_t count, Matrix<float> out) {
-            const Int8Buffers buffers(count, cols, order);
-            ops.quantize_int8(x.slice(begin, count), buffers.rows());
-            const auto [values, scales, sums, _] = buffers.rows();
+            Int8Buffer buffer(count, cols);
+            const auto [values, scales, sums, _] = buffer.rows(count, cols, order);
+            ops.quantize_int8(x.slice(begin, count), {values, scales, sums, order});
             for (int64_t t = 0; t < count; ++t) {
               for (int64_t i = 0; i < cols; ++i) {
                 out(t, i) = scales(t, i / 32) * static_cast<float>(values(t, i));
@@ -93,9 +80,10 @@ OpCase linear_int8_case(Inputs& in) {
   const ColumnOrder order = int8_order(w).value();
   const Matrix<const float> x = in.matrix(n, w.cols);
   return {n, w.rows, [=](Ops& ops, int64_t begin, int64_t count, Matrix<float> out) {
-            const Int8Buffers buffers(count, w.cols, order);
-            ops.quantize_int8(x.slice(begin, count), buffers.rows());
-            ops.linear_int8(buffers.rows(), w, out);
+            Int8Buffer buffer(count, w.cols);
+            const Int8Rows rows = buffer.rows(count, w.cols, order);
+            ops.quantize_int8(x.slice(begin, count), rows);
+            ops.linear_int8(rows, w, out);
           }};
 }
 

@@ -7,8 +7,6 @@ namespace {
 
 constexpr int64_t kActivationBlock = 128;  // inputs of quantised products
 constexpr int64_t kEntryBlock = 64;        // key/value entries
-constexpr int64_t kInt8Scale = 32;         // columns that share a scale and a sum (Int8Rows)
-constexpr int64_t kInt8Sum = 16;
 
 }  // namespace
 
@@ -22,23 +20,6 @@ std::string_view numerics_name(Numerics numerics) {
       break;
   }
   return "official";
-}
-
-Int8Buffer::Int8Buffer(int64_t max_tokens, int64_t max_width)
-    : values_({max_tokens * max_width}),
-      scales_({max_tokens * max_width / kInt8Scale}),
-      sums_({max_tokens * max_width / kInt8Sum}) {}
-
-int64_t Int8Buffer::bytes(int64_t max_tokens, int64_t max_width) {
-  const int64_t n = max_tokens * max_width;
-  return n + n / kInt8Scale * 4 + n / kInt8Sum * 4;
-}
-
-Int8Rows Int8Buffer::rows(int64_t n_tokens, int64_t width, ColumnOrder order) {
-  const auto part = [&](auto& tensor, int64_t block) {
-    return tensor.first(n_tokens * (width / block)).template reshape<2>({n_tokens, width / block});
-  };
-  return {part(values_, 1), part(scales_, kInt8Scale), part(sums_, kInt8Sum), order};
 }
 
 int64_t Arithmetic::bytes(Numerics numerics, const ArithmeticSizes& sizes) {

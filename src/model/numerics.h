@@ -4,6 +4,7 @@
 // its results can be compared with it tightly.
 #pragma once
 
+#include "kernels/int8_buffer.h"
 #include "kernels/ops.h"
 
 #include <optional>
@@ -22,20 +23,6 @@ class InputObserver {
   virtual ~InputObserver() = default;
   // Rows [n, w.cols], before any quantisation of them.
   virtual void observe(Matrix<const float> x, const QuantMatrix& w) = 0;
-};
-
-// Memory for int8 activations of up to so many tokens and columns.
-class Int8Buffer {
- public:
-  Int8Buffer() = default;
-  Int8Buffer(int64_t max_tokens, int64_t max_width);
-  static int64_t bytes(int64_t max_tokens, int64_t max_width);
-  Int8Rows rows(int64_t n_tokens, int64_t width, ColumnOrder order);
-
- private:
-  Tensor<int8_t, 1> values_;
-  Tensor<float, 1> scales_;
-  Tensor<int32_t, 1> sums_;
 };
 
 // The widths that scratch memory must do for.

@@ -4,6 +4,7 @@
 #include "base/check.h"
 #include "base/rng.h"
 #include "kernels/cpu/cpu_ops.h"
+#include "kernels/int8_buffer.h"
 #include "quant/block_codec.h"
 #include "quant/quant_matrix.h"
 #include "tensor/tensor.h"
@@ -148,10 +149,8 @@ Tensor<float, 2> product(Ops& ops, Matrix<const float> x, const QuantMatrix& w, 
     ops.linear(x, w, y.view());
     return y;
   }
-  Tensor<int8_t, 2> values({n, w.cols});
-  Tensor<float, 2> scales({n, w.cols / 32});
-  Tensor<int32_t, 2> sums({n, w.cols / 16});
-  const Int8Rows rows{values.view(), scales.view(), sums.view(), *int8_order(w)};
+  Int8Buffer buffer(n, w.cols);
+  const Int8Rows rows = buffer.rows(n, w.cols, *int8_order(w));
   ops.quantize_int8(x, rows);
   ops.linear_int8(rows, w, y.view());
   return y;

@@ -70,10 +70,9 @@ class Experts {
     const int64_t cols = x_.values.size(1);
     for (int64_t i = first_unit * kPanelGrain; i < end; ++i) {
       const int64_t row = rows[static_cast<size_t>(i)];
-      std::copy_n(&x_.values(row, 0), cols, to.values.data() + i * cols);
-      std::copy_n(&x_.scales(row, 0), cols / kScaleCols,
-                  to.scales.data() + i * (cols / kScaleCols));
-      std::copy_n(&x_.sums(row, 0), cols / kSumCols, to.sums.data() + i * (cols / kSumCols));
+      std::copy_n(&x_.values(row, 0), cols, &to.values(i, 0));
+      std::copy_n(&x_.scales(row, 0), cols / kScaleCols, &to.scales(i, 0));
+      std::copy_n(&x_.sums(row, 0), cols / kSumCols, &to.sums(i, 0));
     }
   }
 
@@ -91,14 +90,12 @@ class Experts {
     kernels_.linear_int8(x, n, *group.w3, begin, end, read_ahead(*group.w1, end), up.data(),
                          up.stride(0));
     const Int8Rows& hidden = scratch_.hidden[g % 2];
-    const int64_t fe = gate.size(1);
     for (int64_t i = 0; i < n; ++i) {
       kernels_.rows.swiglu(&gate(i, begin), &up(i, begin), end - begin, limit_,
                            group.weights[static_cast<size_t>(i)], &gate(i, begin));
       kernels_.quantize_int8(&gate(i, begin), end - begin, hidden.order == ColumnOrder::kEvenOdd,
-                             hidden.values.data() + i * fe + begin,
-                             hidden.scales.data() + (i * fe + begin) / kScaleCols,
-                             hidden.sums.data() + (i * fe + begin) / kSumCols);
+                             &hidden.values(i, begin), &hidden.scales(i, begin / kScaleCols),
+                             &hidden.sums(i, begin / kSumCols));
     }
   }
 
