@@ -12,6 +12,7 @@ constexpr int64_t kAwqStripSets = 8;   // sets of rows that pass by together
 constexpr int64_t kAwqAhead = 64;      // columns that are fetched before they are used
 constexpr int64_t kAwqLineRows = 128;  // in a cache line
 constexpr int64_t kAwqFewTokens = kLanes == 16 ? 4 : 1;  // whose sums stay in registers
+constexpr int64_t kAwqSomeTokens = 8;                    // for whom no panel is filled
 
 // Where columns of a set of rows are, and what is read when the last one has passed by.
 struct AwqPath {
@@ -68,7 +69,7 @@ struct AwqPrefetcher {
 template <int kTokens>
 DSV4_INLINE void add_awq_group(const Int8Block& x, const AwqRowSet& rows, int64_t col,
                                const I32 (&dots)[kTokens][kAwqVectors],
-                               F32 (&totals)[kTokens][kAwqVectors]) {
+                               F32 (*totals)[kAwqVectors]) {
   F32 scales[kAwqVectors];
   F32 minima[kAwqVectors];
   rows.load_scales(col, scales, minima);
@@ -119,6 +120,18 @@ DSV4_INLINE void multiply_awq_group(const Int8Block& x, const AwqRowSet* sets, i
   for (int s = 0; s < kSets; ++s) add_awq_group(x, sets[s], col, dots[s], totals[s]);
 }
 
+// Stores the sums of the first n tokens of sets of rows.
+template <int64_t kTokens>
+DSV4_INLINE void store_awq(const F32 (*totals)[kTokens][kAwqVectors], int64_t n, int64_t n_rows,
+                           float* y, int64_t y_stride) {
+  for (int64_t row = 0; row < n_rows; row += kLanes) {
+    for (int64_t t = 0; t < n; ++t) {
+      const F32 sum = totals[row / kAwqRows][t][row % kAwqRows / kLanes];
+      store_partial(y + t * y_stride + row, sum, n_rows - row);
+    }
+  }
+}
+
 // Up to kAwqFewTokens tokens: weights are used as they are unpacked.
 template <int kTokens>
 static void linear_awq_few(const Int8Block& x, const QuantMatrix& w, int64_t row_begin,
@@ -145,13 +158,73 @@ static void linear_awq_few(const Int8Block& x, const QuantMatrix& w, int64_t row
         }
       }
     }
-    for (int64_t row = strip; row < strip_end; row += kLanes) {
-      const int64_t set = (row - strip) / kAwqRows;
-      const int64_t v = (row - strip) % kAwqRows / kLanes;
-      for (int64_t t = 0; t < kTokens; ++t) {
-        store_partial(y + t * y_stride + row, totals[set][t][v], row_end - row);
+    store_awq(totals, kTokens, strip_end - strip, y + strip, y_stride);
+  }
+}
+
+// Unpacked codes of 32 columns of a set of rows.
+struct AwqGroup {
+  U32 quads[AwqPanel::kGroup / kAwqCols][2][kAwqVectors];
+
+  DSV4_INLINE_MEMBER void fill(const AwqRowSet& rows, int64_t col, const AwqLines& ahead) {
+#pragma GCC unroll 4
+    for (int64_t k = 0; k < AwqPanel::kGroup; k += kAwqCols) {
+#pragma GCC unroll 8
+      for (int64_t c = k; c < k + kAwqCols; ++c) ahead.prefetch(c);
+      rows.unpack(col + k, quads[k / kAwqCols]);
+    }
+  }
+
+  // Adds the products with kTokens tokens to their sums.
+  template <int kTokens>
+  DSV4_INLINE_MEMBER void multiply(const Int8Block& x, const AwqRowSet& rows, int64_t col,
+                                   F32 (*totals)[kAwqVectors]) const {
+    I32 dots[kTokens][kAwqVectors] = {};
+#pragma GCC unroll 8
+    for (int64_t q = 0; q < AwqPanel::kGroup / 4; ++q) {
+#pragma GCC unroll 4
+      for (int t = 0; t < kTokens; ++t) {
+        int32_t four;
+        std::memcpy(&four, x.values + t * x.stride + col + 4 * q, sizeof(four));
+        const I32 b = I32{} + four;
+#pragma GCC unroll 16
+        for (int64_t v = 0; v < kAwqVectors; ++v) {
+          dots[t][v] = dot_bytes<AwqPanel::kLargest>(dots[t][v], quads[q / 2][q % 2][v], b);
+        }
       }
     }
+    add_awq_group(x, rows, col, dots, totals);
+  }
+};
+
+// Up to kAwqSomeTokens tokens: a group of columns is unpacked for all of them.
+static void linear_awq_some(const Int8Block& x, int64_t n, const QuantMatrix& w, int64_t row_begin,
+                            int64_t row_end, ReadAhead then, float* y, int64_t y_stride) {
+  constexpr int64_t kSets = kAwqStripSets / 2;
+  constexpr int64_t kStripRows = kSets * kAwqRows;
+  for (int64_t strip = row_begin; strip < row_end; strip += kStripRows) {
+    const int64_t strip_end = smaller(row_end, strip + kStripRows);
+    const AwqPath path(w, strip, strip_end, row_end, then);
+    alignas(64) F32 totals[kSets][kAwqSomeTokens][kAwqVectors] = {};
+    for (int64_t col = 0; col < w.cols; col += AwqPanel::kGroup) {
+      const std::byte* ahead = path.at(col + kAwqAhead);
+      const int64_t stride = path.stride_at(col + kAwqAhead);
+      for (int64_t row = strip; row < strip_end; row += kAwqRows) {
+        const int64_t set = (row - strip) / kAwqRows;
+        const AwqRowSet rows(w, row);
+        rows.prefetch_scales(col);
+        const AwqLines part{ahead + set * kAwqBytes, stride,
+                            row + kAwqRows < strip_end ? 0 : (strip_end - row) / 2 - 1};
+        AwqGroup group;
+        group.fill(rows, col, part);
+        int64_t t = 0;
+        for (; t + 2 <= n; t += 2) {
+          group.multiply<2>(tokens_from(x, t), rows, col, totals[set] + t);
+        }
+        if (t < n) group.multiply<1>(tokens_from(x, t), rows, col, totals[set] + t);
+      }
+    }
+    store_awq(totals, n, strip_end - strip, y + strip, y_stride);
   }
 }
 
@@ -194,6 +267,9 @@ static void linear_awq(const Int8Block& x, int64_t n, const QuantMatrix& w, int6
     if (n == 2) return few.template operator()<2>();
     if (n == 3) return few.template operator()<3>();
     if (n == 4) return few.template operator()<4>();
+  }
+  if (n <= kAwqSomeTokens) {
+    return linear_awq_some(x, n, w, row_begin, row_end, then, y, y_stride);
   }
   linear_int8_many<AwqPanel>(x, n, w, row_begin, row_end, then, y, y_stride);
 }

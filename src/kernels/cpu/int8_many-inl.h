@@ -188,7 +188,8 @@ static void linear_int8_panels(const Int8Block& x, int64_t n, const QuantMatrix&
     const int64_t n_rows = smaller(kPanelRows, row_end - row);
     const int64_t next = row + n_rows;
     const int64_t n_tiles = (n_rows + kRowsOfTile - 1) / kRowsOfTile;
-    const int64_t n_tile_groups = n_tiles * ((n + kTokens - 1) / kTokens) * (w.cols / Format::kGroup);
+    const int64_t n_tile_groups =
+        n_tiles * ((n + kTokens - 1) / kTokens) * (w.cols / Format::kGroup);
     auto weights = weights_after_panel<Format>(w, row, next, row_end, then, n_tile_groups);
     Prefetcher scales = scales_after(w, next, row_end, kPanelRows, n_panels);
     for (int64_t col = 0; col < w.cols; col += kPanelCols) {
@@ -206,10 +207,8 @@ template <typename Format>
 static void linear_int8_many(const Int8Block& x, int64_t n, const QuantMatrix& w, int64_t row_begin,
                              int64_t row_end, ReadAhead then, float* y, int64_t y_stride) {
   for (int64_t t = 0; t < n; t += kManyTokens) {
-    const Int8Block block{x.values + t * x.stride, x.scales + t * (x.stride / kInt8Block),
-                          x.sums + t * (x.stride / kSumCols), x.stride};
-    linear_int8_panels<Format>(block, smaller(kManyTokens, n - t), w, row_begin, row_end, then,
-                               y + t * y_stride, y_stride);
+    linear_int8_panels<Format>(tokens_from(x, t), smaller(kManyTokens, n - t), w, row_begin,
+                               row_end, then, y + t * y_stride, y_stride);
   }
 }
 

@@ -13,6 +13,12 @@ namespace {
 constexpr int64_t kInt8Block = 32;  // columns of activations that share a scale
 constexpr int64_t kSumCols = 16;    // columns of one stored sum
 
+// Without the first tokens.
+DSV4_INLINE Int8Block tokens_from(const Int8Block& x, int64_t token) {
+  const int64_t first = token * x.stride;
+  return {x.values + first, x.scales + first / kInt8Block, x.sums + first / kSumCols, x.stride};
+}
+
 // Asks little by little for what comes next in memory: rows are read side by side, which the
 // processor does not foresee, and asking for much at once makes it wait.
 struct Prefetcher {
@@ -100,7 +106,8 @@ struct GroupSums {
     Sums sum;
     std::memcpy(&sum, sums, sizeof(sum));
     if constexpr (Format::kGroup > kSumCols) {
-      sum += __builtin_shufflevector(sum, sum, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
+      sum +=
+          __builtin_shufflevector(sum, sum, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
     }
     const Sums offsets = Format::kOffset * sum;
     std::memcpy(offsets_[t], &offsets, sizeof(offsets));

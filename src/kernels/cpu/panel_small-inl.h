@@ -142,8 +142,11 @@ struct Mxfp4Panel {
     int64_t g = 0;
     for (; g + 4 <= n_groups; g += 4) {
       const int64_t block = (col / kGroup + g) * 17;
+      U32 line[16];
+      load_lines(rows.at, block, line);
       U32 words[17];
-      load_lines(rows.at, block, reinterpret_cast<U32(&)[16]>(words));
+#pragma GCC unroll 16
+      for (int i = 0; i < 16; ++i) words[i] = line[i];
       words[16] = rows.word(block + 64);
       put_shifted<0>(g, words, sink);
       put_shifted<1>(g, words, sink);
