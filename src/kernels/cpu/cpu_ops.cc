@@ -83,14 +83,12 @@ Int8Block int8_block(const Int8Rows& rows) {
 }
 
 ReadAhead read_ahead(const QuantMatrix& w, int64_t row) {
-  constexpr int64_t kRows = 16;      // what one token takes at a time
-  constexpr int64_t kAwqRows = 256;  // of AWQ, as far as they lie together
   if (row >= w.rows) return {};
   if (w.format == WeightFormat::kAwqInt4) {
-    return {w.data + (w.first_row + row) / 2, std::min(kAwqRows, w.rows - row) / 2,
-            w.scale_cols / 2};
+    return {.data = w.data + (w.first_row + row) / 2, .stride = w.scale_cols / 2};
   }
-  return {w.data + row * w.row_bytes(), std::min(kRows, w.rows - row) * w.row_bytes()};
+  const int64_t row_bytes = w.row_bytes();
+  return {.data = w.data + row * row_bytes, .rows = w.rows - row, .row_bytes = row_bytes};
 }
 
 std::unique_ptr<Ops> make_cpu_ops(ThreadPool& pool, Isa isa) {

@@ -83,7 +83,7 @@ static void linear_int8_of(const Int8Block& x, int64_t n, const QuantMatrix& w, 
                            int64_t row_end, ReadAhead then, float* y, int64_t y_stride) {
   if (n == 1) return linear_int8_few<Format, 1>(x, w, row_begin, row_end, then, y, y_stride);
   if (n == 2) return linear_int8_few<Format, 2>(x, w, row_begin, row_end, then, y, y_stride);
-  if (n <= kPairTokens) {
+  if (n <= kPairTokens<Format>) {
     return linear_int8_pairs<Format>(x, n, w, row_begin, row_end, then, y, y_stride);
   }
   linear_int8_many<Format>(x, n, w, row_begin, row_end, then, y, y_stride);

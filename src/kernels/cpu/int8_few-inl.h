@@ -6,7 +6,9 @@
 namespace dsv4 {
 namespace {
 
-constexpr int64_t kPairTokens = 8;  // up to so many, weights pass through registers, not panels
+// Up to so many tokens weights pass through registers, not panels.
+template <typename Format>
+constexpr int64_t kPairTokens = Format::kPowersOfTwo ? 8 : 16;
 
 // Multiplies unpacked weights with one or two tokens.
 template <typename Format, int kTokens>
@@ -48,8 +50,8 @@ struct TokenSink {
         dot = dot_bytes<Format::kLargest>(dot, quads[q], four(at + 4 * q));
         other = dot_bytes<Format::kLargest>(other, quads[q + 1], four(at + 4 * q + 4));
       }
-      totals[t] = add_sum<Format>(dot + other, Format::kOffset * sum_of(t, group), scale, x_scale(t, group),
-                                  totals[t]);
+      totals[t] = add_sum<Format>(dot + other, Format::kOffset * sum_of(t, group), scale,
+                                  x_scale(t, group), totals[t]);
     }
   }
   DSV4_INLINE_MEMBER void put(int64_t group, const U32 (&quads)[kQuads], F32 scale, F32 minimum) {
@@ -130,8 +132,8 @@ struct PairSink {
   const Int8Block& x;
   int64_t n;
   int64_t col;
-  const GroupSums<Format, kPairTokens>& sums;
-  F32 (&totals)[kPairTokens][2];
+  const GroupSums<Format, kPairTokens<Format>>& sums;
+  F32 (&totals)[kPairTokens<Format>][2];
   Prefetcher& prefetcher;
 
   DSV4_INLINE_MEMBER void put(int64_t group, const U32 (&quads)[kQuads], F32 scale,
@@ -161,8 +163,8 @@ struct PairSink {
       const float x_scale = x.scales[first / kInt8Block];
 #pragma GCC unroll 2
       for (int i = 0; i < 2; ++i) {
-        totals[t][i] = add_sum<Format>(dots[i], sums.offset(t, group), scales[i], x_scale,
-                                       totals[t][i]);
+        totals[t][i] =
+            add_sum<Format>(dots[i], sums.offset(t, group), scales[i], x_scale, totals[t][i]);
         if constexpr (Format::kHasMinimum) {
           totals[t][i] = fma(minima[i], broadcast(sums.minimum(t, group)), totals[t][i]);
         }
@@ -187,11 +189,11 @@ static void linear_int8_pairs(const Int8Block& x, int64_t n, const QuantMatrix& 
     const int64_t n_groups = w.cols / Format::kGroup;
     Prefetcher weights = weights_after(w, row_bytes, next, row_end, kRows, then, n_groups);
     Prefetcher scales = scales_after(w, next, row_end, kRows, n_panels);
-    F32 totals[kPairTokens][2] = {};
+    F32 totals[kPairTokens<Format>][2] = {};
     for (int64_t col = 0; col < w.cols; col += kPanelCols) {
       const int64_t n_cols = smaller(kPanelCols, w.cols - col);
       scales.advance();
-      const GroupSums<Format, kPairTokens> sums(x, 0, n, col, n_cols);
+      const GroupSums<Format, kPairTokens<Format>> sums(x, 0, n, col, n_cols);
       Format::unpack(w, first, col, n_cols, half);
       PairSink<Format> sink{half, x, n, col, sums, totals, weights};
       Format::unpack(w, second, col, n_cols, sink);

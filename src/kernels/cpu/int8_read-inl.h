@@ -37,7 +37,8 @@ DSV4_INLINE Prefetcher weights_after(const QuantMatrix& w, int64_t row_bytes, in
                                      int64_t row_end, int64_t n_rows, ReadAhead then,
                                      int64_t n_steps) {
   const bool more = row < row_end;
-  const int64_t bytes = more ? smaller(n_rows, row_end - row) * row_bytes : then.bytes;
+  const int64_t bytes = more ? smaller(n_rows, row_end - row) * row_bytes
+                             : smaller(n_rows, then.rows) * then.row_bytes;
   return {more ? w.data + row * row_bytes : then.data, (bytes + n_steps - 1) / n_steps};
 }
 

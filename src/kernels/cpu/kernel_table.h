@@ -17,11 +17,12 @@ struct Int8Block {
   int64_t stride;  // between the values of tokens; scales and sums have a 32nd and a 16th of it
 };
 
-// Memory that a thread reads after the rows that it is asked for, to be fetched in time: the first
-// bytes of rows that lie together, or of columns that lie `stride` apart.
+// Memory that a thread reads after the rows that it is asked for, to be fetched in time: rows that
+// lie together, or columns that lie `stride` apart.
 struct ReadAhead {
   const std::byte* data = nullptr;
-  int64_t bytes = 0;
+  int64_t rows = 0;
+  int64_t row_bytes = 0;
   int64_t stride = 0;
 };
 
