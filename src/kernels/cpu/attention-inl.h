@@ -41,13 +41,13 @@ DSV4_INLINE void dot_rows(const float* a, int64_t a_stride, int64_t n_a, const f
 
 constexpr int64_t kScoreBlock = 128;
 
-// kLanes keys of FP4, 128 numbers at a time: their codes are exchanged before they are decoded.
-DSV4_INLINE void decode_fp4_lines(const std::byte* const* at, int64_t d, float* keys) {
+// kLanes keys of FP4, 64 numbers at a time: their codes are exchanged before they are decoded.
+DSV4_INLINE void decode_fp4_keys(const std::byte* const* at, int64_t d, float* keys) {
   static_assert(kFp4EntryBlock == 32);
-  for (int64_t begin = 0; begin < d; begin += 128) {
-    U32 words[16];
-    load_lines(at, begin / 2, words);
-    for (int64_t block = 0; block < 4; ++block) {
+  for (int64_t begin = 0; begin < d; begin += 64) {
+    U32 words[8];
+    load_half_lines(at, begin / 2, words);
+    for (int64_t block = 0; block < 2; ++block) {
       F32 scale;
       for (int64_t r = 0; r < kLanes; ++r) {
         scale[r] = e8m0_to_float(static_cast<uint8_t>(at[r][d / 2 + begin / 32 + block]));
@@ -72,8 +72,8 @@ static void decode_keys(const IndexerTask& task, int64_t begin, int64_t n, float
   for (int64_t first = 0; first < kKeyBlock; first += kLanes) {
     const std::byte* at[kLanes];
     for (int64_t r = 0; r < kLanes; ++r) at[r] = task.keys[begin + smaller(first + r, n - 1)];
-    if (task.format->type == EntryType::kFP4 && task.d % 128 == 0) {
-      decode_fp4_lines(at, task.d, keys + first);
+    if (task.format->type == EntryType::kFP4 && task.d % 64 == 0) {
+      decode_fp4_keys(at, task.d, keys + first);
       continue;
     }
     for (int64_t r = 0; r < kLanes; ++r) {
@@ -82,11 +82,10 @@ static void decode_keys(const IndexerTask& task, int64_t begin, int64_t n, float
       at[r] = reinterpret_cast<const std::byte*>(row);
     }
     int64_t k = 0;
-    for (; k + 16 <= task.d; k += 16) {
-      U32 words[16];
-      load_lines(at, k * 4, words);
-      for (int64_t i = 0; i < 16; ++i)
-        store(keys + (k + i) * kKeyBlock + first, as_float(words[i]));
+    for (; k + 8 <= task.d; k += 8) {
+      U32 words[8];
+      load_half_lines(at, k * 4, words);
+      for (int64_t i = 0; i < 8; ++i) store(keys + (k + i) * kKeyBlock + first, as_float(words[i]));
     }
     for (; k < task.d; ++k) {
       for (int64_t r = 0; r < kLanes; ++r) keys[k * kKeyBlock + first + r] = rows[r * stride + k];

@@ -144,9 +144,9 @@ struct Fp8Integers {
 };
 constexpr Fp8Integers kFp8Integers;
 
-// FP8 (E4M3) with block scales, as E8M0 or else as floats. Each 32 codes of a row become integers of
-// 7 bits in units of 2^-6 of the power of two in the largest: exact down to an eighth of that, to
-// the nearest below.
+// FP8 (E4M3) with block scales, as E8M0 or else as floats. Each 32 codes of a row become integers
+// of 7 bits in units of 2^-6 of the power of two in the largest: exact down to an eighth of that,
+// to the nearest below.
 template <bool kScalesAreE8m0>
 struct Fp8Panel {
   static constexpr int64_t kGroup = 32;
@@ -161,26 +161,23 @@ struct Fp8Panel {
     const int64_t n_groups = n_cols / kGroup;
     int64_t block = col / w.block_cols;
     F32 scale = block_scales(rows, block);
-    const auto put = [&](int64_t g, const U32* codes) {
+    const auto put = [&](int64_t g, const U32(&codes)[8]) {
       if (col + g * kGroup == (block + 1) * w.block_cols) scale = block_scales(rows, ++block);
       U32 quads[8];
       const F32 unit = to_integers(codes, quads);
       sink.put(g, quads, unit * scale);
     };
-    U32 codes[16];
+    U32 codes[2][8];
     int64_t g = 0;
-    for (; g + 2 <= n_groups; g += 2) {
-      load_lines(rows.at, col + g * kGroup, codes);
-      put(g, codes);
-      put(g + 1, codes + 8);
+    for (; g + 2 <= n_groups; g += 2) {  // whole lines
+      load_half_lines(rows.at, col + g * kGroup, codes[0]);
+      load_half_lines(rows.at, col + g * kGroup + kGroup, codes[1]);
+      put(g, codes[0]);
+      put(g + 1, codes[1]);
     }
     if (g == n_groups) return;
-    for (int part = 0; part < 2; ++part) {
-      U32 words[4];
-      load_words(rows.at, col + g * kGroup + 16 * part, words);
-      std::memcpy(codes + 4 * part, words, sizeof(words));
-    }
-    put(g, codes);
+    load_half_lines(rows.at, col + g * kGroup, codes[0]);
+    put(g, codes[0]);
   }
 
   // Or their units.
@@ -201,7 +198,7 @@ struct Fp8Panel {
   }
 
   // Codes to integers plus 128; returns their units.
-  DSV4_INLINE F32 to_integers(const U32* codes, U32 (&quads)[8]) {
+  DSV4_INLINE F32 to_integers(const U32 (&codes)[8], U32 (&quads)[8]) {
     U8 largest = {};
 #pragma GCC unroll 8
     for (int q = 0; q < 8; ++q) {
@@ -210,7 +207,17 @@ struct Fp8Panel {
     }
     largest = max_of_quad(largest);
     const U32 exponent = (U32)largest >> 3 & 0x0F;
-    if (any((U32)(exponent < 8))) return to_integers_slowly(codes, largest, quads);
+    if (any_below(exponent, 8)) {
+      // Copies, since what a call has the address of lies in memory instead of registers.
+      U32 words[8];
+      U32 integers[8];
+#pragma GCC unroll 8
+      for (int q = 0; q < 8; ++q) words[q] = codes[q];
+      to_integers_slowly(words, largest, integers);
+#pragma GCC unroll 8
+      for (int q = 0; q < 8; ++q) quads[q] = integers[q];
+      return units(exponent < 1 ? U32{} + 1 : exponent, (U32)largest);
+    }
     const U8 lowest = (U8)((U32)largest & 0x78787878) - 56;  // first code of the table
 #pragma GCC unroll 8
     for (int q = 0; q < 8; ++q) {
@@ -229,7 +236,8 @@ struct Fp8Panel {
   }
 
   // With codes below the smallest normal one, whose exponent counts as 1.
-  [[gnu::noinline]] static F32 to_integers_slowly(const U32* codes, U8 largest, U32 (&quads)[8]) {
+  [[gnu::noinline]] static void to_integers_slowly(const U32 (&codes)[8], U8 largest,
+                                                   U32 (&quads)[8]) {
     U32 exponent = (U32)largest >> 3 & 0x0F;
     exponent = exponent < 1 ? U32{} + 1 : exponent;
     for (int i = 0; i < 32; ++i) {
@@ -244,7 +252,6 @@ struct Fp8Panel {
                                                                    << (8 * (i % 4));
       }
     }
-    return units(exponent, (U32)largest);
   }
 };
 

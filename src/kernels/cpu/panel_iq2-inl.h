@@ -61,9 +61,14 @@ struct Iq2xxsPanel {
                           Sink& sink) {
     const int64_t block = col / 256 * 66;
     const F32 d = low_half(rows.word(block));
-    U32 words[16];
-    load_lines(rows.at, block + 2, words);
-    for (int g = 0; g < 8; ++g) unpack_group(g, words[2 * g], words[2 * g + 1], d, sink);
+    for (int half = 0; half < 2; ++half) {
+      U32 words[8];
+      load_half_lines(rows.at, block + 2 + 32 * half, words);
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; ++i) {
+        unpack_group(4 * half + i, words[2 * i], words[2 * i + 1], d, sink);
+      }
+    }
   }
 
   template <typename Sink>

@@ -142,11 +142,12 @@ struct Mxfp4Panel {
     int64_t g = 0;
     for (; g + 4 <= n_groups; g += 4) {
       const int64_t block = (col / kGroup + g) * 17;
-      U32 line[16];
-      load_lines(rows.at, block, line);
+      U32 halves[2][8];
+      load_half_lines(rows.at, block, halves[0]);
+      load_half_lines(rows.at, block + 32, halves[1]);
       U32 words[17];
 #pragma GCC unroll 16
-      for (int i = 0; i < 16; ++i) words[i] = line[i];
+      for (int i = 0; i < 16; ++i) words[i] = halves[i / 8][i % 8];
       words[16] = rows.word(block + 64);
       put_shifted<0>(g, words, sink);
       put_shifted<1>(g, words, sink);

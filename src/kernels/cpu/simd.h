@@ -114,6 +114,15 @@ DSV4_INLINE bool any(U32 v) {
 #endif
 }
 
+// Whether a lane is below a limit.
+DSV4_INLINE bool any_below(U32 v, uint32_t limit) {
+#if defined(__AVX512F__)
+  return _mm512_cmplt_epu32_mask((__m512i)v, (__m512i)(U32{} + limit)) != 0;
+#else
+  return any((U32)(v < limit));
+#endif
+}
+
 DSV4_INLINE F32 as_float(U32 bits) { return (F32)bits; }
 DSV4_INLINE U32 as_bits(F32 v) { return (U32)v; }
 
@@ -476,53 +485,6 @@ DSV4_INLINE void load_half_lines(const std::byte* const* rows, int64_t offset, U
   }
 #else
   for (int part = 0; part < 2; ++part) {
-    U32 words[4];
-    load_words(rows, offset + 16 * part, words);
-    for (int i = 0; i < 4; ++i) out[4 * part + i] = words[i];
-  }
-#endif
-}
-
-// out[q], lane r = bytes 4q .. 4q + 3 of the 64 bytes at rows[r]. Rows that lie 4 KiB apart share
-// the few places of one line in the first cache, so AVX-512 takes each line whole, once.
-DSV4_INLINE void load_lines(const std::byte* const* rows, int64_t offset, U32 (&out)[16]) {
-#if defined(__AVX512F__)
-  const auto line_of = [&](int r) { return _mm512_loadu_si512(rows[r] + offset); };
-  __m512i quarter[4][4];  // [i][j]: words 4 j + i of rows 4 k .. 4 k + 3 in part k
-#pragma GCC unroll 4
-  for (int k = 0; k < 4; ++k) {
-    const __m512i low01 =
-        _mm512_maskz_unpacklo_epi32(kAllLanes, line_of(4 * k), line_of(4 * k + 1));
-    const __m512i high01 =
-        _mm512_maskz_unpackhi_epi32(kAllLanes, line_of(4 * k), line_of(4 * k + 1));
-    const __m512i low23 =
-        _mm512_maskz_unpacklo_epi32(kAllLanes, line_of(4 * k + 2), line_of(4 * k + 3));
-    const __m512i high23 =
-        _mm512_maskz_unpackhi_epi32(kAllLanes, line_of(4 * k + 2), line_of(4 * k + 3));
-    // Part p of these has words 4 p + i of the four rows.
-    quarter[0][k] = _mm512_maskz_unpacklo_epi64(kAllPairs, low01, low23);
-    quarter[1][k] = _mm512_maskz_unpackhi_epi64(kAllPairs, low01, low23);
-    quarter[2][k] = _mm512_maskz_unpacklo_epi64(kAllPairs, high01, high23);
-    quarter[3][k] = _mm512_maskz_unpackhi_epi64(kAllPairs, high01, high23);
-  }
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i) {
-    const auto shuffle = [](__m512i a, __m512i b, auto parts) {
-      return _mm512_maskz_shuffle_i32x4(kAllLanes, a, b, decltype(parts)::value);
-    };
-    using Even = std::integral_constant<int, 0x88>;
-    using Odd = std::integral_constant<int, 0xDD>;
-    const __m512i even01 = shuffle(quarter[i][0], quarter[i][1], Even{});
-    const __m512i even23 = shuffle(quarter[i][2], quarter[i][3], Even{});
-    const __m512i odd01 = shuffle(quarter[i][0], quarter[i][1], Odd{});
-    const __m512i odd23 = shuffle(quarter[i][2], quarter[i][3], Odd{});
-    out[i] = (U32)shuffle(even01, even23, Even{});
-    out[8 + i] = (U32)shuffle(even01, even23, Odd{});
-    out[4 + i] = (U32)shuffle(odd01, odd23, Even{});
-    out[12 + i] = (U32)shuffle(odd01, odd23, Odd{});
-  }
-#else
-  for (int part = 0; part < 4; ++part) {
     U32 words[4];
     load_words(rows, offset + 16 * part, words);
     for (int i = 0; i < 4; ++i) out[4 * part + i] = words[i];
