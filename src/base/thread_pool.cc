@@ -23,6 +23,16 @@ constexpr int kSpins = 2000;
 // Enough that a thread that is late leaves little behind, few enough that chunks stay long.
 constexpr int64_t kChunksPerThread = 4;
 
+int64_t count_grains(const Loop& loop) { return (loop.n + loop.grain - 1) / loop.grain; }
+
+int64_t count_chunks(const Loop& loop, int64_t n_threads) {
+  return std::min(count_grains(loop), n_threads * kChunksPerThread);
+}
+
+int64_t chunk_begin(const Loop& loop, int64_t chunk, int64_t n_chunks) {
+  return std::min(loop.n, count_grains(loop) * chunk / n_chunks * loop.grain);
+}
+
 void pause_briefly() {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
@@ -135,6 +145,11 @@ void ThreadPool::run(const Job& job) {
   }
 }
 
+int64_t ThreadPool::part_begin(const Loop& loop, int part) const {
+  const int64_t n_chunks = count_chunks(loop, n_threads());
+  return n_chunks == 0 ? 0 : chunk_begin(loop, n_chunks * part / n_threads(), n_chunks);
+}
+
 // Lays out the chunks of the next loop that has any, or ends the job. Called by one thread, when
 // no chunk is left or being worked on.
 void ThreadPool::start_loop() {
@@ -143,10 +158,8 @@ void ThreadPool::start_loop() {
     finished_.store(true, std::memory_order_release);
     return announce();
   }
-  const Loop& loop = job_.loops[loop_];
-  const int64_t n_grains = (loop.n + loop.grain - 1) / loop.grain;
   const int64_t n_parts = n_threads();
-  const int64_t n_chunks = std::min(n_grains, n_parts * kChunksPerThread);
+  const int64_t n_chunks = count_chunks(job_.loops[loop_], n_parts);
   n_chunks_ = n_chunks;
   n_done_.store(0, std::memory_order_relaxed);
   // After the first set() others may end this loop and start the next.
@@ -162,9 +175,8 @@ void ThreadPool::take_chunks(int part) {
   while (take_chunk(part, chunk)) {
     const Loop& loop = job_.loops[loop_];
     const int64_t n_chunks = n_chunks_;
-    const int64_t n_grains = (loop.n + loop.grain - 1) / loop.grain;
-    job_.call(job_.context, loop_, n_grains * chunk / n_chunks * loop.grain,
-              std::min(loop.n, n_grains * (chunk + 1) / n_chunks * loop.grain));
+    job_.call(job_.context, loop_, chunk_begin(loop, chunk, n_chunks),
+              chunk_begin(loop, chunk + 1, n_chunks));
     if (n_done_.fetch_add(1, std::memory_order_acq_rel) + 1 == n_chunks) {
       ++loop_;
       start_loop();

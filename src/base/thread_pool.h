@@ -45,6 +45,10 @@ class ThreadPool {
 
   int n_threads() const { return n_threads_; }
 
+  // Where the iterations of a loop begin that thread `part` takes first; those of thread
+  // n_threads(), which there is not, begin at the end.
+  int64_t part_begin(const Loop& loop, int part) const;
+
   // Calls body(begin, end) for ranges that cover [0, n), a few per thread. Returns when all are
   // done. The body must not throw.
   template <typename Body>

@@ -63,6 +63,21 @@ TEST(ThreadPool, runs_loops_one_after_the_other) {
   }
 }
 
+TEST(ThreadPool, parts_of_threads_follow_each_other) {
+  for (const int n_threads : {1, 2, 3, 7}) {
+    const ThreadPool pool(n_threads);
+    for (const Loop loop : {Loop{0, 1}, Loop{1, 1}, Loop{49, 1}, Loop{100, 16}, Loop{5, 8}}) {
+      EXPECT_EQ(pool.part_begin(loop, 0), 0);
+      EXPECT_EQ(pool.part_begin(loop, n_threads), loop.n);
+      for (int part = 0; part < n_threads; ++part) {
+        const int64_t begin = pool.part_begin(loop, part);
+        EXPECT_LE(begin, pool.part_begin(loop, part + 1));
+        EXPECT_TRUE(begin % loop.grain == 0 || begin == loop.n) << begin;
+      }
+    }
+  }
+}
+
 TEST(ThreadPool, does_the_work_of_a_thread_that_is_late) {
   ThreadPool pool(2);
   std::mutex mutex;
