@@ -5,7 +5,8 @@
 // are added in order,
 //   y = fma(float(sum_g), scale_g * x_scale_g, y), then fma(minimum_g, x_scale_g * float(sum of x),
 //   y)
-// beginning with zero.
+// beginning with zero; where scales are powers of two
+//   y = fma(float(sum_g) * scale_g, x_scale_g, y).
 #pragma once
 
 #include "kernels/cpu/int8_awq-inl.h"
