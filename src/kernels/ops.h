@@ -126,8 +126,8 @@ class Ops {
 
   // y[t] = W x[t] for a weight that has an int8_order, with activations in it. Sums of 16 or 32
   // columns, as the weight's scales stand, are exact integers. FP8 weights count as integers too:
-  // multiples of 2^-6 of the power of two in the largest of 32 (docs/numerics.md). E8M0 scales above
-  // 2^100 count as not a number.
+  // multiples of 2^-6 of the power of two in the largest of 32 (docs/numerics.md). E8M0 scales
+  // above 2^100 count as not a number.
   void linear_int8(const Int8Rows& x, const QuantMatrix& w, Matrix<float> y);
   // Several of them, which threads go through without waiting for each other.
   void linear_int8(std::span<const Int8Product> products);

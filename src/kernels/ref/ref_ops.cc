@@ -50,8 +50,7 @@ void drop_excessive_scales(const QuantMatrix& w, int64_t r, std::vector<float>& 
   if (!in_blocks && w.scale_format != ScaleFormat::kE8M0) return;
   for (int64_t begin = 0; begin < w.cols; begin += 32) {
     const std::byte* block = w.data + r * w.row_bytes() + begin / 32 * 17;
-    const float scale =
-        in_blocks ? e8m0_to_float(static_cast<uint8_t>(*block)) : w.scale(r, begin);
+    const float scale = in_blocks ? e8m0_to_float(static_cast<uint8_t>(*block)) : w.scale(r, begin);
     if (scale > 0x1p100f) std::fill_n(row.begin() + begin, 32, NAN);
   }
 }
