@@ -1,11 +1,12 @@
 // Operations on inputs whose results are known by hand, for the reference and every instruction
 // set. Section numbers are those of the specification of the architecture.
+#include "kernels/int8_buffer.h"
 #include "kernels/ops_testing.h"
-
 #include "quant/float_formats.h"
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 
 namespace dsv4::testing {
 namespace {
@@ -67,6 +68,58 @@ TEST_F(OpsValues, linear_of_no_columns_is_zero) {
     ops.linear(constant(5, 0, 0), w, y);
     for (int64_t t = 0; t < 5; ++t) expect_row(y, t, {0, 0, 0}, 0);
   });
+}
+
+// 40 rows of 256 ones times an E8M0 scale: FP8, FP4 or MXFP4.
+struct Ones {
+  static constexpr int64_t kRows = 40;
+  static constexpr int64_t kCols = 256;
+  std::vector<std::byte> data;
+  std::vector<std::byte> scales;
+  QuantMatrix w;
+
+  Ones(WeightFormat format, std::byte scale)
+      : scales(kRows * kCols / 32, scale), w{.rows = kRows, .cols = kCols, .format = format} {
+    const bool fp8 = format == WeightFormat::kFP8;
+    data.assign(static_cast<size_t>(kRows * w.row_bytes()),
+                fp8 ? std::byte{0x38} : std::byte{0x22});
+    if (format == WeightFormat::kMXFP4) {
+      for (size_t i = 0; i < data.size(); i += 17) data[i] = scale;
+    } else {
+      w.scales = scales.data();
+      w.scale_format = ScaleFormat::kE8M0;
+      w.block_cols = 32;
+      w.scale_cols = kCols / 32;
+    }
+    w.data = data.data();
+  }
+};
+
+TEST_F(OpsValues, powers_of_two_scale_weights_up_to_their_limit) {
+  for (const WeightFormat format : {WeightFormat::kFP4, WeightFormat::kFP8, WeightFormat::kMXFP4}) {
+    for (const int code : {0, 1, 64, 127, 226, 227, 228, 254, 255}) {
+      SCOPED_TRACE(code);
+      const Ones ones(format, static_cast<std::byte>(code));
+      for (const int64_t n : {1, 2, 5, 12, 20}) {
+        const Matrix<float> x = constant(n, Ones::kCols, 127);
+        const Matrix<float> y = constant(n, Ones::kRows, -1);
+        for_each_build([&](Ops& ops) {
+          Int8Buffer buffer(n, Ones::kCols);
+          const Int8Rows rows = buffer.rows(n, Ones::kCols, int8_order(ones.w).value());
+          ops.quantize_int8(x, rows);
+          ops.linear_int8(rows, ones.w, y);
+          for (int64_t i = 0; i < y.count(); ++i) {
+            const float sum = y.data()[i];
+            if (code > 227) {
+              ASSERT_TRUE(std::isnan(sum)) << sum;
+            } else {
+              ASSERT_EQ(sum, std::ldexp(127.0f * 256, code - 127));
+            }
+          }
+        });
+      }
+    }
+  }
 }
 
 TEST_F(OpsValues, norms_divide_by_the_root_mean_square) {
