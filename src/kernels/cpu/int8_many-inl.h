@@ -18,7 +18,8 @@ struct Panel {
 
 // Registers of rows x tokens of a tile whose sums, as integers and as floats, stay in registers.
 // More rows than tokens: four bytes of a token in all lanes cost more to load than a register of
-// weights (docs/performance.md). A third token needs the registers of products with scales.
+// weights (docs/performance.md). A third token has the registers that products of
+// scales need otherwise.
 constexpr int kTileVectors = kLanes == 16 ? 4 : 2;
 template <typename Format>
 constexpr int kTileTokens = kLanes == 16 && Format::kPowersOfTwo ? 3 : 2;

@@ -74,6 +74,18 @@ DSV4_INLINE F32 unit_of_half_e8m0(U32 e) {
 // Twice the value of each FP4 code, plus 12.
 constexpr uint8_t kDoubledE2m1[16] = {12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0};
 
+// Hands over 32 FP4 codes: the first 16, as activations are ordered, in the low nibbles of words.
+template <typename Sink>
+DSV4_INLINE void put_fp4(int64_t g, const U32* words, U32 exponents, Sink& sink) {
+  U32 quads[8];
+#pragma GCC unroll 4
+  for (int q = 0; q < 4; ++q) {
+    quads[q] = look_up_bytes(kDoubledE2m1, words[q] & 0x0F0F0F0F);
+    quads[q + 4] = look_up_bytes(kDoubledE2m1, words[q] >> 4 & 0x0F0F0F0F);
+  }
+  sink.put(g, quads, unit_of_half_e8m0(exponents));
+}
+
 // FP4 as released: in 16 bytes the even columns in the low nibbles, the odd ones in the high
 // (ColumnOrder::kEvenOdd has the activations in that order); E8M0
 // scales in a tensor of their own.
@@ -97,8 +109,8 @@ struct Fp4Panel {
       for (int i = 0; i < 4; i += 2) {
         U32 words[8];
         load_half_lines(rows.at, (col + (g + i) * kGroup) / 2, words);
-        put_group(g + i, words, exponents >> (8 * i) & 0xFF, sink);
-        put_group(g + i + 1, words + 4, exponents >> (8 * i + 8) & 0xFF, sink);
+        put_fp4(g + i, words, exponents >> (8 * i) & 0xFF, sink);
+        put_fp4(g + i + 1, words + 4, exponents >> (8 * i + 8) & 0xFF, sink);
       }
     }
     for (; g < n_groups; ++g) {
@@ -108,19 +120,8 @@ struct Fp4Panel {
       }
       U32 words[4];
       load_words(rows.at, (col + g * kGroup) / 2, words);
-      put_group(g, words, exponents, sink);
+      put_fp4(g, words, exponents, sink);
     }
-  }
-
-  template <typename Sink>
-  DSV4_INLINE void put_group(int64_t g, const U32* words, U32 exponents, Sink& sink) {
-    U32 quads[8];
-#pragma GCC unroll 4
-    for (int q = 0; q < 4; ++q) {
-      quads[q] = look_up_bytes(kDoubledE2m1, words[q] & 0x0F0F0F0F);
-      quads[q + 4] = look_up_bytes(kDoubledE2m1, words[q] >> 4 & 0x0F0F0F0F);
-    }
-    sink.put(g, quads, unit_of_half_e8m0(exponents));
   }
 };
 

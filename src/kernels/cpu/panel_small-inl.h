@@ -158,7 +158,7 @@ struct Mxfp4Panel {
       const int64_t block = (col / kGroup + g) * 17;
       U32 words[4];
       load_words(rows.at, block + 1, words);
-      put_group(g, words, rows.word(block) & 0xFF, sink);
+      put_fp4(g, words, rows.word(block) & 0xFF, sink);
     }
   }
 
@@ -171,18 +171,7 @@ struct Mxfp4Panel {
     for (int q = 0; q < 4; ++q) {
       shifted[q] = i == 3 ? first[q + 1] : first[q] >> (8 * i + 8) | first[q + 1] << (24 - 8 * i);
     }
-    put_group(g + i, shifted, first[0] >> (8 * i) & 0xFF, sink);
-  }
-
-  template <typename Sink>
-  DSV4_INLINE void put_group(int64_t g, const U32* words, U32 exponents, Sink& sink) {
-    U32 quads[8];
-#pragma GCC unroll 4
-    for (int q = 0; q < 4; ++q) {
-      quads[q] = look_up_bytes(kDoubledE2m1, words[q] & 0x0F0F0F0F);
-      quads[q + 4] = look_up_bytes(kDoubledE2m1, words[q] >> 4 & 0x0F0F0F0F);
-    }
-    sink.put(g, quads, unit_of_half_e8m0(exponents));
+    put_fp4(g + i, shifted, first[0] >> (8 * i) & 0xFF, sink);
   }
 };
 
