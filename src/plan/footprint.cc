@@ -208,7 +208,7 @@ double state_bytes_per_token(const StateLayout& layout) {
 
 MemoryForecast forecast_memory(const ModelConfig& config, const std::vector<StoredGroup>& groups,
                                ModelOptions options, int64_t n_tokens, int64_t n_sequences) {
-  constexpr int64_t kProgramBytes = 11'450'000;
+  constexpr int64_t kProgramBytes = 12'000'000;
   constexpr int64_t kTableBytes = 800;  // of each tensor, in tables and in the file's header
   MemoryForecast forecast;
   forecast.program = kProgramBytes + n_sequences * config.vocab_size * int64_t{sizeof(float)};
