@@ -59,8 +59,9 @@ inline OpCase quantize_int8_case(Inputs& in) {
   const Matrix<const float> x = in.matrix(n, cols);
   return {n, cols + cols / 16, [=](Ops& ops, int64_t begin, int64_t count, Matrix<float> out) {
             Int8Buffer buffer(count, cols);
-            const auto [values, scales, sums, _] = buffer.rows(count, cols, order);
-            ops.quantize_int8(x.slice(begin, count), {values, scales, sums, order});
+            const Int8Rows rows = buffer.rows(count, cols, order);
+            ops.quantize_int8(x.slice(begin, count), rows);
+            const auto& [values, scales, sums, _] = rows;
             for (int64_t t = 0; t < count; ++t) {
               for (int64_t i = 0; i < cols; ++i) {
                 out(t, i) = scales(t, i / 32) * static_cast<float>(values(t, i));

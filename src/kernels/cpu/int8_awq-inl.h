@@ -132,6 +132,24 @@ DSV4_INLINE void store_awq(const F32 (*totals)[kTokens][kAwqVectors], int64_t n,
   }
 }
 
+// Calls body(set, row, col, ahead) for each group of columns of rows that pass by together, kSets
+// sets of rows at a time: `set` counts from the first row of all, `ahead` is to be fetched
+// meanwhile.
+template <int kSets, typename Body>
+DSV4_INLINE void walk_awq_strip(const QuantMatrix& w, const AwqPath& path, int64_t row_begin,
+                                int64_t row_end, Body body) {
+  for (int64_t col = 0; col < w.cols; col += AwqPanel::kGroup) {
+    const std::byte* ahead = path.at(col + kAwqAhead);
+    const int64_t stride = path.stride_at(col + kAwqAhead);
+    for (int64_t row = row_begin; row < row_end; row += kSets * kAwqRows) {
+      const int64_t set = (row - row_begin) / kAwqRows;
+      const bool is_last = row + kSets * kAwqRows >= row_end;
+      const AwqLines part{ahead + set * kAwqBytes, stride, is_last ? (row_end - row) / 2 - 1 : 0};
+      body(set, row, col, part);
+    }
+  }
+}
+
 // Up to kAwqFewTokens tokens: weights are used as they are unpacked.
 template <int kTokens>
 static void linear_awq_few(const Int8Block& x, const QuantMatrix& w, int64_t row_begin,
@@ -142,22 +160,16 @@ static void linear_awq_few(const Int8Block& x, const QuantMatrix& w, int64_t row
     const int64_t strip_end = smaller(row_end, strip + kStripRows);
     const AwqPath path(w, strip, strip_end, row_end, then);
     alignas(64) F32 totals[kAwqStripSets][kTokens][kAwqVectors] = {};
-    for (int64_t col = 0; col < w.cols; col += AwqPanel::kGroup) {
-      const std::byte* ahead = path.at(col + kAwqAhead);
-      const int64_t stride = path.stride_at(col + kAwqAhead);
-      for (int64_t row = strip; row < strip_end; row += kSets * kAwqRows) {
-        const int64_t set = (row - strip) / kAwqRows;
-        const AwqRowSet sets[2] = {{w, row}, {w, row + kAwqRows}};
-        for (int s = 0; s < kSets; ++s) sets[s].prefetch_scales(col);
-        const AwqLines part{ahead + set * kAwqBytes, stride,
-                            row + kSets * kAwqRows < strip_end ? 0 : (strip_end - row) / 2 - 1};
-        if (kSets > 1 && row + kAwqRows < strip_end) {
-          multiply_awq_group<kTokens, kSets>(x, sets, col, part, totals + set);
-        } else {
-          multiply_awq_group<kTokens, 1>(x, sets, col, part, totals + set);
-        }
-      }
-    }
+    walk_awq_strip<kSets>(w, path, strip, strip_end,
+                          [&](int64_t set, int64_t row, int64_t col, const AwqLines& ahead) {
+                            const AwqRowSet sets[2] = {{w, row}, {w, row + kAwqRows}};
+                            for (int s = 0; s < kSets; ++s) sets[s].prefetch_scales(col);
+                            if (kSets > 1 && row + kAwqRows < strip_end) {
+                              multiply_awq_group<kTokens, kSets>(x, sets, col, ahead, totals + set);
+                            } else {
+                              multiply_awq_group<kTokens, 1>(x, sets, col, ahead, totals + set);
+                            }
+                          });
     store_awq(totals, kTokens, strip_end - strip, y + strip, y_stride);
   }
 }
@@ -206,24 +218,18 @@ static void linear_awq_some(const Int8Block& x, int64_t n, const QuantMatrix& w,
     const int64_t strip_end = smaller(row_end, strip + kStripRows);
     const AwqPath path(w, strip, strip_end, row_end, then);
     alignas(64) F32 totals[kSets][kAwqSomeTokens][kAwqVectors] = {};
-    for (int64_t col = 0; col < w.cols; col += AwqPanel::kGroup) {
-      const std::byte* ahead = path.at(col + kAwqAhead);
-      const int64_t stride = path.stride_at(col + kAwqAhead);
-      for (int64_t row = strip; row < strip_end; row += kAwqRows) {
-        const int64_t set = (row - strip) / kAwqRows;
-        const AwqRowSet rows(w, row);
-        rows.prefetch_scales(col);
-        const AwqLines part{ahead + set * kAwqBytes, stride,
-                            row + kAwqRows < strip_end ? 0 : (strip_end - row) / 2 - 1};
-        AwqGroup group;
-        group.fill(rows, col, part);
-        int64_t t = 0;
-        for (; t + 2 <= n; t += 2) {
-          group.multiply<2>(tokens_from(x, t), rows, col, totals[set] + t);
-        }
-        if (t < n) group.multiply<1>(tokens_from(x, t), rows, col, totals[set] + t);
-      }
-    }
+    walk_awq_strip<1>(w, path, strip, strip_end,
+                      [&](int64_t set, int64_t row, int64_t col, const AwqLines& ahead) {
+                        const AwqRowSet rows(w, row);
+                        rows.prefetch_scales(col);
+                        AwqGroup group;
+                        group.fill(rows, col, ahead);
+                        int64_t t = 0;
+                        for (; t + 2 <= n; t += 2) {
+                          group.multiply<2>(tokens_from(x, t), rows, col, totals[set] + t);
+                        }
+                        if (t < n) group.multiply<1>(tokens_from(x, t), rows, col, totals[set] + t);
+                      });
     store_awq(totals, n, strip_end - strip, y + strip, y_stride);
   }
 }

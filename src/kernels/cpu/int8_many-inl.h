@@ -119,20 +119,17 @@ static void multiply_panel(const Panel& panel, int64_t n_tiles, int64_t col, int
                            Ahead& weights) {
   constexpr int kTokens = kTileTokens<Format>;
   for (int64_t place = 0; place < n_tiles * kRowsOfTile; place += kRowsOfTile) {
-    const auto multiply = [&]<int kN>(std::integral_constant<int, kN>, int64_t t) {
-      multiply_tile<Format, kN>(panel, place, col, n_cols, x, t, row_sums, weights);
-    };
     int64_t t = 0;
     for (; t + kTokens <= n; t += kTokens) {
       for (int64_t next = t + kTokens; next < smaller(n, t + 2 * kTokens); ++next) {
         prefetch_token(x, next, col, n_cols);
       }
-      multiply(std::integral_constant<int, kTokens>{}, t);
+      multiply_tile<Format, kTokens>(panel, place, col, n_cols, x, t, row_sums, weights);
     }
     if constexpr (kTokens > 2) {
-      if (n - t == 2) multiply(std::integral_constant<int, 2>{}, t);
+      if (n - t == 2) multiply_tile<Format, 2>(panel, place, col, n_cols, x, t, row_sums, weights);
     }
-    if (n - t == 1) multiply(std::integral_constant<int, 1>{}, t);
+    if (n - t == 1) multiply_tile<Format, 1>(panel, place, col, n_cols, x, t, row_sums, weights);
   }
 }
 

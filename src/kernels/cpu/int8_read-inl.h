@@ -73,10 +73,9 @@ DSV4_INLINE F32 add_sum(I32 sum, int32_t offset, F32 scale, float x_scale, F32 t
 template <typename Format, int64_t kTokens>
 struct GroupSums {
   static constexpr int64_t kSums = kPanelCols / kSumCols;
-  static constexpr bool kNone = Format::kOffset == 0 && !Format::kHasMinimum;
 
   GroupSums(const Int8Block& x, int64_t token, int64_t n_tokens, int64_t col, int64_t n_cols) {
-    for (int64_t t = 0; !kNone && t < n_tokens; ++t) {
+    for (int64_t t = 0; t < n_tokens; ++t) {
       const int64_t first = (token + t) * x.stride + col;
       if (n_cols == kPanelCols) {
         set(t, x.sums + first / kSumCols, x.scales + first / kInt8Block);
@@ -110,8 +109,10 @@ struct GroupSums {
       sum +=
           __builtin_shufflevector(sum, sum, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
     }
-    const Sums offsets = Format::kOffset * sum;
-    std::memcpy(offsets_[t], &offsets, sizeof(offsets));
+    if constexpr (Format::kOffset != 0) {
+      const Sums offsets = Format::kOffset * sum;
+      std::memcpy(offsets_[t], &offsets, sizeof(offsets));
+    }
     if constexpr (Format::kHasMinimum) {
       F32x8 x;
       std::memcpy(&x, scales, sizeof(x));

@@ -103,23 +103,15 @@ DSV4_INLINE F32 square_root(F32 v) {
 // make -0 a +0.
 DSV4_INLINE F32 broadcast(float x) { return x - F32{}; }
 
-// Whether a lane is not zero.
-DSV4_INLINE bool any(U32 v) {
-#if defined(__AVX512F__)
-  return _mm512_test_epi32_mask((__m512i)v, (__m512i)v) != 0;
-#elif defined(__AVX2__)
-  return _mm256_testz_si256((__m256i)v, (__m256i)v) == 0;
-#else
-  return (v[0] | v[1] | v[2] | v[3]) != 0;
-#endif
-}
-
 // Whether a lane is below a limit.
 DSV4_INLINE bool any_below(U32 v, uint32_t limit) {
 #if defined(__AVX512F__)
   return _mm512_cmplt_epu32_mask((__m512i)v, (__m512i)(U32{} + limit)) != 0;
+#elif defined(__AVX2__)
+  const auto is_below = (__m256i)(v < limit);
+  return _mm256_testz_si256(is_below, is_below) == 0;
 #else
-  return any((U32)(v < limit));
+  return v[0] < limit || v[1] < limit || v[2] < limit || v[3] < limit;
 #endif
 }
 
