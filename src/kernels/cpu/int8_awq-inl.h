@@ -10,6 +10,7 @@ namespace {
 
 constexpr int64_t kAwqStripSets = 8;   // sets of rows that pass by together
 constexpr int64_t kAwqAhead = 64;      // columns that are fetched before they are used
+constexpr int64_t kAwqAgain = 16;      // after so many columns, once more
 constexpr int64_t kAwqLineRows = 128;  // in a cache line
 constexpr int64_t kAwqFewTokens = kLanes == 16 ? 4 : 1;  // whose sums stay in registers
 constexpr int64_t kAwqSomeTokens = 8;                    // for whom no panel is filled
@@ -46,9 +47,18 @@ struct AwqLines {
   int64_t stride;
   int64_t last;  // byte of a column that may lie in a line that no other part asks for, or 0
 
+  template <bool kIsDense>
   DSV4_INLINE_MEMBER void prefetch(int64_t col) const {
-    __builtin_prefetch(at + col * stride, 0, 2);
-    if (last > 0) __builtin_prefetch(at + col * stride + last, 0, 2);
+    const std::byte* line = at + col * stride;
+    fetch<kIsDense>(line);
+    if (last > 0) fetch<kIsDense>(line + last);
+  }
+
+ private:
+  template <bool kIsDense>
+  DSV4_INLINE_MEMBER void fetch(const std::byte* line) const {
+    __builtin_prefetch(line, 0, 2);
+    if constexpr (kIsDense) fetch_again<2>(line, kAwqAgain * stride);
   }
 };
 
@@ -96,7 +106,7 @@ DSV4_INLINE void multiply_awq_group(const Int8Block& x, const AwqRowSet* sets, i
 #pragma GCC unroll 4
   for (int64_t k = 0; k < AwqPanel::kGroup; k += kAwqCols) {
 #pragma GCC unroll 8
-    for (int64_t c = k; c < k + kAwqCols; ++c) ahead.prefetch(c);
+    for (int64_t c = k; c < k + kAwqCols; ++c) ahead.prefetch<true>(c);
 #pragma GCC unroll 2
     for (int s = 0; s < kSets; ++s) {
       U32 quads[2][kAwqVectors];
@@ -182,7 +192,7 @@ struct AwqGroup {
 #pragma GCC unroll 4
     for (int64_t k = 0; k < AwqPanel::kGroup; k += kAwqCols) {
 #pragma GCC unroll 8
-      for (int64_t c = k; c < k + kAwqCols; ++c) ahead.prefetch(c);
+      for (int64_t c = k; c < k + kAwqCols; ++c) ahead.prefetch<false>(c);
       rows.unpack(col + k, quads[k / kAwqCols]);
     }
   }

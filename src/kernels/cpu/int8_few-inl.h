@@ -89,7 +89,7 @@ static void linear_int8_few(const Int8Block& x, const QuantMatrix& w, int64_t ro
     const int64_t next = row + kLanes;
     const int64_t n_groups = w.cols / Format::kGroup;
     TokenSink<Format, kTokens> sink(
-        x, weights_after(w, row_bytes, next, row_end, kLanes, then, n_groups));
+        x, weights_after(w, row_bytes, next, row_end, kLanes, then, n_groups, kTokens));
     Prefetcher scales = scales_after(w, next, row_end, kLanes, n_panels);
     for (int64_t col = 0; col < w.cols; col += kPanelCols) {
       const int64_t n_cols = smaller(kPanelCols, w.cols - col);
@@ -187,7 +187,7 @@ static void linear_int8_pairs(const Int8Block& x, int64_t n, const QuantMatrix& 
     const RowSet second(w, row_bytes, row + kLanes);
     const int64_t next = row + kRows;
     const int64_t n_groups = w.cols / Format::kGroup;
-    Prefetcher weights = weights_after(w, row_bytes, next, row_end, kRows, then, n_groups);
+    Prefetcher weights = weights_after(w, row_bytes, next, row_end, kRows, then, n_groups, n);
     Prefetcher scales = scales_after(w, next, row_end, kRows, n_panels);
     F32 totals[kPairTokens<Format>][2] = {};
     for (int64_t col = 0; col < w.cols; col += kPanelCols) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/cpu/decode-inl.h"
+#include "kernels/cpu/fetch-inl.h"
 #include "kernels/cpu/kernel_table.h"
 #include "kernels/cpu/panel-inl.h"
 #include "kernels/cpu/simd.h"
@@ -23,33 +24,41 @@ DSV4_INLINE Int8Block tokens_from(const Int8Block& x, int64_t token) {
 // processor does not foresee, and asking for much at once makes it wait.
 struct Prefetcher {
   const std::byte* next;
-  int64_t step;  // bytes, 0 where nothing comes
+  int64_t step;   // bytes, 0 where nothing comes
+  bool is_dense;  // so little is done meanwhile that the processor forgets some
 
   DSV4_INLINE_MEMBER void advance() {
     const std::byte* line = next - (reinterpret_cast<uintptr_t>(next) & 63);
     next += step;
-    for (; line < next; line += 64) __builtin_prefetch(line);
+    for (; line < next; line += 64) {
+      __builtin_prefetch(line);
+      if (is_dense) fetch_again(line, kFetchAgain);
+    }
   }
 };
 
-// Up to n_rows rows of weights from `row` on, or what is read after row_end, in n_steps steps.
+constexpr int64_t kDenseStep = 136;  // bytes for each token; found by trying
+
+// Up to n_rows rows of weights from `row` on, or what is read after row_end, in n_steps steps of
+// so many tokens.
 DSV4_INLINE Prefetcher weights_after(const QuantMatrix& w, int64_t row_bytes, int64_t row,
                                      int64_t row_end, int64_t n_rows, ReadAhead then,
-                                     int64_t n_steps) {
+                                     int64_t n_steps, int64_t n_tokens) {
   const bool more = row < row_end;
   const int64_t bytes = more ? smaller(n_rows, row_end - row) * row_bytes
                              : smaller(n_rows, then.rows) * then.row_bytes;
-  return {more ? w.data + row * row_bytes : then.data, (bytes + n_steps - 1) / n_steps};
+  const int64_t step = (bytes + n_steps - 1) / n_steps;
+  return {more ? w.data + row * row_bytes : then.data, step, step >= kDenseStep * n_tokens};
 }
 
 // The scales of these rows, where each row has its own, side by side, in another tensor.
 DSV4_INLINE Prefetcher scales_after(const QuantMatrix& w, int64_t row, int64_t row_end,
                                     int64_t n_rows, int64_t n_steps) {
   const bool by_rows = w.block_rows == 1 && w.format != WeightFormat::kAwqInt4;
-  if (!by_rows || w.scales == nullptr || row >= row_end) return {w.data, 0};
+  if (!by_rows || w.scales == nullptr || row >= row_end) return {w.data, 0, false};
   const int64_t row_bytes = w.scale_cols * scale_bytes(w.scale_format);
   const int64_t bytes = smaller(n_rows, row_end - row) * row_bytes;
-  return {w.scales + (w.first_row + row) * row_bytes, (bytes + n_steps - 1) / n_steps};
+  return {w.scales + (w.first_row + row) * row_bytes, (bytes + n_steps - 1) / n_steps, false};
 }
 
 // The sum of a group's products begins with the first of these and is added to a total by the

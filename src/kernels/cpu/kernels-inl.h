@@ -5,6 +5,7 @@
 #include "kernels/cpu/attention-inl.h"
 #include "kernels/cpu/decode-inl.h"
 #include "kernels/cpu/dot-inl.h"
+#include "kernels/cpu/fetch-inl.h"
 #include "kernels/cpu/int8-inl.h"
 #include "kernels/cpu/kernel_table.h"
 #include "kernels/cpu/roof-inl.h"
@@ -63,7 +64,9 @@ static void multiply_few(const float* x, int64_t x_stride, int64_t n, const Quan
     F32 sums[kParts][kTokens * kRows] = {};
     for (int64_t k = block; k < end; k += kGroup) {
       for (int64_t byte = 0; byte < n_next * kGroup * kBytes; byte += 64) {
-        __builtin_prefetch(next + k * n_next * kBytes + byte, 0, 2);
+        const std::byte* line = next + k * n_next * kBytes + byte;
+        __builtin_prefetch(line);
+        fetch_again(line, kFetchAgain);
       }
 #pragma GCC unroll 4
       for (int part = 0; part < kParts; ++part) {
