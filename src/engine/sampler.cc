@@ -15,35 +15,14 @@ namespace {
 
 constexpr uint64_t kSamplingStream = 1;
 
-// A NaN logit (a broken model) never wins.
-float comparable(float logit) {
-  return std::isnan(logit) ? -std::numeric_limits<float>::infinity() : logit;
-}
-
 bool more_probable(const TokenLogprob& a, const TokenLogprob& b) {
   return a.logprob != b.logprob ? a.logprob > b.logprob : a.id < b.id;
 }
 
 // The lowest id of the largest logit.
 int32_t argmax(std::span<const float> logits) {
-  size_t best = 0;
-  for (size_t i = 1; i < logits.size(); ++i) {
-    if (comparable(logits[i]) > comparable(logits[best])) best = i;
-  }
-  return static_cast<int32_t>(best);
-}
-
-// All tokens with their log-probabilities.
-void log_softmax(std::span<const float> logits, std::vector<TokenLogprob>& tokens) {
-  double largest = -std::numeric_limits<double>::infinity();
-  for (const float logit : logits) largest = std::max(largest, double{comparable(logit)});
-  double sum = 0;
-  for (const float logit : logits) sum += std::exp(comparable(logit) - largest);
-  const double log_sum = std::isfinite(largest) ? largest + std::log(sum) : 0;
-  tokens.resize(logits.size());
-  for (size_t i = 0; i < logits.size(); ++i) {
-    tokens[i] = {static_cast<int32_t>(i), static_cast<float>(comparable(logits[i]) - log_sum)};
-  }
+  const auto best = std::ranges::find(logits, largest_of(logits));
+  return best == logits.end() ? 0 : static_cast<int32_t>(best - logits.begin());
 }
 
 bool may_come(std::span<const uint64_t> allowed, int32_t id) {
@@ -88,17 +67,40 @@ void sort_front(std::vector<TokenLogprob>& tokens, size_t n) {
   std::sort(tokens.begin(), middle, more_probable);
 }
 
+// The most probable tokens, among them all that truncation keeps: of a large vocabulary mostly few
+// are to be put in order.
+void collect(const SamplingParams& params, std::span<const float> logits, const Softmax& softmax,
+             std::vector<TokenLogprob>& tokens) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  for (const float distance : {8.0f, 16.0f, kInfinity}) {
+    const float least = std::isfinite(softmax.largest) ? softmax.largest - distance : -kInfinity;
+    double mass = 0;
+    tokens.clear();
+    for (size_t i = 0; i < logits.size(); ++i) {
+      if (logits[i] < least) continue;
+      tokens.push_back({static_cast<int32_t>(i), softmax.logprob(logits[i])});
+      mass += softmax.weights[i];
+    }
+    const bool below_floor = params.min_p > 0 && std::exp(-distance) < params.min_p;
+    const bool enough = params.top_k > 0  // whose sum top_p is a part of
+                            ? std::ssize(tokens) >= params.top_k
+                            : below_floor || mass >= double{params.top_p} * softmax.total;
+    if (enough) return;
+  }
+}
+
 double probability(const TokenLogprob& token) { return std::exp(double{token.logprob}); }
 
-// Keeps the most probable tokens by top_k, top_p and min_p, best first. Of a large vocabulary
-// mostly few are kept, so that only as many are put in order as are looked at.
+// Keeps the most probable tokens by top_k, top_p and min_p, best first.
 void truncate(const SamplingParams& params, std::vector<TokenLogprob>& tokens) {
-  if (params.top_k > 0 && static_cast<size_t>(params.top_k) < tokens.size()) {
-    sort_front(tokens, static_cast<size_t>(params.top_k));
-    tokens.resize(static_cast<size_t>(params.top_k));
+  double total = 1;
+  if (params.top_k > 0) {
+    const size_t n = std::min(static_cast<size_t>(params.top_k), tokens.size());
+    sort_front(tokens, n);
+    tokens.resize(n);
+    total = 0;
+    for (const TokenLogprob& token : tokens) total += probability(token);
   }
-  double total = 0;
-  for (const TokenLogprob& token : tokens) total += probability(token);
   const double enough = double{params.top_p} * total;
   size_t n_sorted = std::min<size_t>(tokens.size(), 256);
   sort_front(tokens, n_sorted);
@@ -114,15 +116,14 @@ void truncate(const SamplingParams& params, std::vector<TokenLogprob>& tokens) {
   if (params.top_p < 1 || params.min_p > 0) tokens.resize(kept);
 }
 
-int32_t draw(const std::vector<TokenLogprob>& tokens, uint64_t seed, int64_t position) {
-  double total = 0;
-  for (const TokenLogprob& token : tokens) total += std::exp(double{token.logprob});
-  double left = random_uniform(seed, kSamplingStream, static_cast<uint64_t>(position)) * total;
-  int32_t last_possible = tokens.front().id;
-  for (const TokenLogprob& token : tokens) {
-    const double probability = std::exp(double{token.logprob});
-    if (probability > 0) last_possible = token.id;
-    left -= probability;
+// The index where the sum of weight(i) over [0, n) first exceeds a random part of the total.
+template <typename Weight>
+size_t draw(size_t n, double total, const Weight& weight, double random) {
+  double left = random * total;
+  size_t last_possible = 0;
+  for (size_t i = 0; i < n; ++i) {
+    if (weight(i) > 0) last_possible = i;
+    left -= weight(i);
     if (left < 0) break;
   }
   return last_possible;  // of the last one where the sum was rounded
@@ -151,9 +152,14 @@ void TokenCounts::add_prompt(std::span<const int32_t> ids) {
   for (const int32_t id : ids) ++counts_[id].prompt;
 }
 
-SampledToken Sampler::sample(std::span<const float> logits, const SamplingParams& params,
-                             const TokenCounts& counts, int64_t position,
-                             std::span<const uint64_t> allowed) {
+// The logits with biases, penalties, the constraint and the temperature, if there is any of these.
+std::span<const float> Sampler::adjust(std::span<const float> logits, const SamplingParams& params,
+                                       const TokenCounts& counts,
+                                       std::span<const uint64_t> allowed) {
+  const bool scaled = params.temperature != 0 && params.temperature != 1;
+  if (params.logit_bias.empty() && !params.has_penalties() && allowed.empty() && !scaled) {
+    return logits;
+  }
   adjusted_.assign(logits.begin(), logits.end());
   for (const auto& [id, bias] : params.logit_bias) {
     if (id >= 0 && static_cast<size_t>(id) < adjusted_.size()) {
@@ -162,18 +168,39 @@ SampledToken Sampler::sample(std::span<const float> logits, const SamplingParams
   }
   apply_penalties(params, counts, adjusted_);
   if (!allowed.empty()) forbid_others(allowed, adjusted_);
+  if (scaled) {
+    for (float& logit : adjusted_) logit /= params.temperature;
+  }
+  return adjusted_;
+}
 
+// One of the tokens that truncation leaves.
+int32_t Sampler::draw_token(std::span<const float> logits, const SamplingParams& params,
+                            double random) {
+  const std::vector<float>& weights = softmax_.weights;
+  if (params.top_k == 0 && params.top_p >= 1 && params.min_p <= 0) {
+    const auto weight = [&](size_t i) { return double{weights[i]}; };
+    return static_cast<int32_t>(draw(weights.size(), softmax_.total, weight, random));
+  }
+  collect(params, logits, softmax_, tokens_);
+  truncate(params, tokens_);
+  double total = 0;
+  for (const TokenLogprob& token : tokens_) total += probability(token);
+  const auto weight = [&](size_t i) { return probability(tokens_[i]); };
+  return tokens_[draw(tokens_.size(), total, weight, random)].id;
+}
+
+SampledToken Sampler::sample(std::span<const float> logits, const SamplingParams& params,
+                             const TokenCounts& counts, int64_t position,
+                             std::span<const uint64_t> allowed) {
+  const std::span<const float> adjusted = adjust(logits, params, counts, allowed);
   SampledToken result;
   if (params.temperature == 0) {
-    result.id = argmax(adjusted_);
+    result.id = argmax(adjusted);
   } else {
-    for (float& logit : adjusted_) logit /= params.temperature;
-    log_softmax(adjusted_, tokens_);
-    const bool all = params.top_k == 0 && params.top_p >= 1 && params.min_p <= 0;
-    if (!all) {
-      truncate(params, tokens_);
-    }
-    result.id = draw(tokens_, params.seed, position);
+    softmax_.compute(adjusted);
+    const auto at = static_cast<uint64_t>(position);
+    result.id = draw_token(adjusted, params, random_uniform(params.seed, kSamplingStream, at));
   }
   // Where the logits are no numbers, none is larger than those of the others.
   if (!allowed.empty() && !may_come(allowed, result.id)) {
@@ -181,11 +208,13 @@ SampledToken Sampler::sample(std::span<const float> logits, const SamplingParams
   }
 
   if (params.n_logprobs < 0) return result;
-  log_softmax(logits, tokens_);
-  result.logprob = tokens_[static_cast<size_t>(result.id)].logprob;
-  const auto n_top = std::min(static_cast<size_t>(params.n_logprobs), tokens_.size());
-  std::ranges::partial_sort(tokens_, tokens_.begin() + static_cast<int64_t>(n_top), more_probable);
-  result.top.assign(tokens_.begin(), tokens_.begin() + static_cast<int64_t>(n_top));
+  if (params.temperature == 0 || adjusted.data() != logits.data()) softmax_.compute(logits);
+  result.logprob = softmax_.logprob(logits[static_cast<size_t>(result.id)]);
+  if (params.n_logprobs == 0) return result;
+  const auto n_top = std::min(params.n_logprobs, std::ssize(logits));
+  collect({.top_k = n_top}, logits, softmax_, tokens_);
+  sort_front(tokens_, static_cast<size_t>(n_top));
+  result.top.assign(tokens_.begin(), tokens_.begin() + n_top);
   return result;
 }
 

@@ -1,6 +1,8 @@
 // Logits to a token: biases, penalties, temperature, truncation, one counter-based draw.
 #pragma once
 
+#include "kernels/softmax.h"
+
 #include <cstdint>
 #include <map>
 #include <span>
@@ -69,8 +71,13 @@ class Sampler {
                       std::span<const uint64_t> allowed = {});
 
  private:
+  std::span<const float> adjust(std::span<const float> logits, const SamplingParams& params,
+                                const TokenCounts& counts, std::span<const uint64_t> allowed);
+  int32_t draw_token(std::span<const float> logits, const SamplingParams& params, double random);
+
   std::vector<float> adjusted_;
-  std::vector<TokenLogprob> tokens_;
+  Softmax softmax_;
+  std::vector<TokenLogprob> tokens_;  // the most probable ones
 };
 
 }  // namespace dsv4

@@ -1,11 +1,16 @@
 #include "engine/sampler.h"
 
 #include "base/error.h"
+#include "base/rng.h"
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
+#include <numeric>
+#include <random>
 #include <set>
 #include <vector>
 
@@ -68,6 +73,56 @@ TEST(Sampler, truncation_keeps_the_most_probable) {
   EXPECT_EQ(support({.min_p = 0.9f}), (std::set<int32_t>{1, 3}));
   EXPECT_EQ(support({.min_p = 0.2f}), (std::set<int32_t>{1, 2, 3}));
   EXPECT_EQ(support({}), (std::set<int32_t>{0, 1, 2, 3, 4}));
+}
+
+// The token that the definition of truncation gives, most probable tokens first, all in double.
+int32_t pick_by_definition(const std::vector<float>& logits, const SamplingParams& params,
+                           int64_t position) {
+  std::vector<int32_t> ids(logits.size());
+  std::iota(ids.begin(), ids.end(), 0);
+  std::ranges::stable_sort(ids, std::greater{}, [&](int32_t id) { return logits[size_t(id)]; });
+  if (params.top_k > 0) ids.resize(static_cast<size_t>(params.top_k));
+  const auto weight = [&](int32_t id) {
+    return std::exp((double{logits[size_t(id)]} - logits[size_t(ids[0])]) / params.temperature);
+  };
+  double total = 0;
+  for (const int32_t id : ids) total += weight(id);
+  double kept = 0;
+  size_t n = 0;
+  while (n < ids.size() && (n == 0 || (kept < params.top_p * total &&
+                                       weight(ids[n]) >= params.min_p * weight(ids[0])))) {
+    kept += weight(ids[n++]);
+  }
+  double left = random_uniform(params.seed, 1, static_cast<uint64_t>(position)) * kept;
+  for (size_t i = 0; i < n; ++i) {
+    left -= weight(ids[i]);
+    if (left < 0) return ids[i];
+  }
+  return ids[n - 1];
+}
+
+TEST(Sampler, truncation_of_a_large_vocabulary_is_what_its_definition_says) {
+  std::mt19937 random(3);
+  for (const float spread : {0.01f, 3.0f, 12.0f}) {  // nearly uniform, usual, nearly certain
+    std::normal_distribution<float> normal(0, spread);
+    std::vector<float> logits(5000);
+    for (float& logit : logits) logit = std::round(normal(random) * 64) / 64;  // equal or apart
+    for (const float temperature : {0.7f, 1.0f}) {
+      for (const SamplingParams& params :
+           {SamplingParams{.top_k = 40}, SamplingParams{.top_k = 4999},
+            SamplingParams{.top_p = 0.9f}, SamplingParams{.top_p = 0.9999f},
+            SamplingParams{.min_p = 0.05f}, SamplingParams{.min_p = 1e-5f},
+            SamplingParams{.min_p = 1e-9f},
+            SamplingParams{.top_k = 1000, .top_p = 0.8f, .min_p = 0.01f}}) {
+        SamplingParams at = params;
+        at.temperature = temperature;
+        for (int64_t position = 0; position < 50; ++position) {
+          EXPECT_EQ(pick(logits, at, position), pick_by_definition(logits, at, position))
+              << spread << " " << at.top_k << " " << at.top_p << " " << at.min_p;
+        }
+      }
+    }
+  }
 }
 
 TEST(Sampler, penalties_and_biases_move_logits) {

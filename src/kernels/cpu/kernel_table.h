@@ -90,6 +90,9 @@ struct RowKernels {
   void (*pool_slots)(const float* const* values, const float* const* scores, int64_t n_slots,
                      int64_t n, float* out);
   void (*sqrt_softplus)(float* x, int64_t n);
+  // Those of softmax.h.
+  float (*largest)(const float* x, int64_t n);
+  double (*exponentials)(const float* x, int64_t n, float largest, float* y);
 };
 
 struct KernelTable {

@@ -151,8 +151,9 @@ static void linear(const float* x, int64_t x_stride, int64_t n, const QuantMatri
   }
 }
 
-constexpr RowKernels kRowKernels = {rms_factor, rms_norm, rope,       hadamard,     collapse,
-                                    expand,     swiglu,   pool_slots, sqrt_softplus};
+constexpr RowKernels kRowKernels = {rms_factor,    rms_norm, rope,        hadamard,
+                                    collapse,      expand,   swiglu,      pool_slots,
+                                    sqrt_softplus, largest,  exponentials};
 
 constexpr KernelTable kTable = {linear,      quantize_int8, linear_int8, indexer_scores, attend,
                                 kRowKernels, read_roof,     int8_roof,   f32_roof};

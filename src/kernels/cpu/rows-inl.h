@@ -34,9 +34,10 @@ DSV4_INLINE void for_lanes(int64_t n, const Body& body) {
 
 // ---- Norms.
 
-// 32 partial sums (element i goes to i mod 32) and their tree (i, i + 16), ..., (i, i + 1).
-// Squares of floats are exact in double.
-static float mean_square(const float* x, int64_t n) {
+// The sum of function(x[i]) in double: 32 partial sums (element i goes to i mod 32) and their tree
+// (i, i + 16), ..., (i, i + 1). function(0) is 0.
+template <typename Function>
+DSV4_INLINE double sum_in_parts(const float* x, int64_t n, Function function) {
   using F64x8 [[gnu::vector_size(64)]] = double;
   constexpr int64_t kParts = 32;
   F64x8 sums[kParts / 8] = {};
@@ -45,8 +46,7 @@ static float mean_square(const float* x, int64_t n) {
     for (int64_t part = 0; part < kParts / 8; ++part) {
       F32x8 eight;
       std::memcpy(&eight, block + 8 * part, sizeof(eight));
-      const F64x8 wide = __builtin_convertvector(eight, F64x8);
-      sums[part] += wide * wide;
+      sums[part] += function(__builtin_convertvector(eight, F64x8));
     }
   };
   int64_t i = 0;
@@ -59,7 +59,12 @@ static float mean_square(const float* x, int64_t n) {
   const F64x8 eight = (sums[0] + sums[2]) + (sums[1] + sums[3]);
   const double four[4] = {eight[0] + eight[4], eight[1] + eight[5], eight[2] + eight[6],
                           eight[3] + eight[7]};
-  const double sum = (four[0] + four[2]) + (four[1] + four[3]);
+  return (four[0] + four[2]) + (four[1] + four[3]);
+}
+
+// Squares of floats are exact in double.
+static float mean_square(const float* x, int64_t n) {
+  const double sum = sum_in_parts(x, n, [](auto v) { return v * v; });
   return static_cast<float>(sum / static_cast<double>(n));
 }
 
@@ -210,6 +215,30 @@ static void swiglu(const float* gate, const float* up, int64_t n, float limit, f
     u = u < -bound ? -bound : u;
     lanes.store_at(out + k, broadcast(weight) * (g * sigmoid(g) * u));
   });
+}
+
+// ---- Softmax.
+
+static float largest(const float* x, int64_t n) {
+  F32 most = broadcast(-INFINITY);
+  int64_t k = 0;
+  for (; k + kLanes <= n; k += kLanes) {
+    const F32 v = load(x + k);
+    most = v > most ? v : most;
+  }
+  float result = -INFINITY;
+  for (int64_t i = 0; i < kLanes; ++i) result = most[i] > result ? most[i] : result;
+  for (; k < n; ++k) result = x[k] > result ? x[k] : result;
+  return result;
+}
+
+static double exponentials(const float* x, int64_t n, float largest_of_all, float* y) {
+  for_lanes(n, [&](int64_t k, auto lanes) {
+    const F32 v = lanes.load_at(x + k);
+    const F32 number = v == v ? v : broadcast(-INFINITY);
+    lanes.store_at(y + k, exp_nonpositive(number - broadcast(largest_of_all)));
+  });
+  return sum_in_parts(y, n, [](auto v) { return v; });
 }
 
 // Weighted means of the slots, each column with its own softmax over them.
