@@ -14,6 +14,9 @@ constexpr int64_t kPairTokens = Format::kPowersOfTwo ? 8 : 16;
 template <typename Format, int kTokens>
 struct TokenSink {
   static constexpr int64_t kQuads = Format::kGroup / 4;
+  // What is read next is asked for so often in a group: bytes that are used as they are stored pass
+  // so fast that asking for all at once would be too much.
+  static constexpr int64_t kAsks = Format::kLargest == 255 ? kQuads : 1;
   static constexpr int64_t kSums = Format::kGroup / kSumCols;  // stored ones of a group
 
   const int8_t* values[kTokens];
@@ -39,7 +42,7 @@ struct TokenSink {
   }
 
   DSV4_INLINE_MEMBER void put(int64_t group, const U32 (&quads)[kQuads], F32 scale) {
-    prefetcher.advance();
+    if constexpr (kAsks == 1) prefetcher.advance();
 #pragma GCC unroll 8
     for (int t = 0; t < kTokens; ++t) {
       const int8_t* at = values[t] + group * Format::kGroup;
@@ -47,7 +50,9 @@ struct TokenSink {
       I32 other = {};  // two chains of sums hide the latency of a product
 #pragma GCC unroll 8
       for (int64_t q = 0; q < kQuads; q += 2) {
+        if (kAsks > 1 && t == 0) prefetcher.advance();
         dot = dot_bytes<Format::kLargest>(dot, quads[q], four(at + 4 * q));
+        if (kAsks > 1 && t == 0) prefetcher.advance();
         other = dot_bytes<Format::kLargest>(other, quads[q + 1], four(at + 4 * q + 4));
       }
       totals[t] = add_sum<Format>(dot + other, Format::kOffset * sum_of(t, group), scale,
@@ -88,8 +93,10 @@ static void linear_int8_few(const Int8Block& x, const QuantMatrix& w, int64_t ro
     const RowSet rows(w, row_bytes, row);
     const int64_t next = row + kLanes;
     const int64_t n_groups = w.cols / Format::kGroup;
-    TokenSink<Format, kTokens> sink(
-        x, weights_after(w, row_bytes, next, row_end, kLanes, then, n_groups, kTokens));
+    const bool dense = is_dense(kLanes * row_bytes, n_groups, kTokens);
+    using Sink = TokenSink<Format, kTokens>;
+    Sink sink(
+        x, weights_after(w, row_bytes, next, row_end, kLanes, then, n_groups * Sink::kAsks, dense));
     Prefetcher scales = scales_after(w, next, row_end, kLanes, n_panels);
     for (int64_t col = 0; col < w.cols; col += kPanelCols) {
       const int64_t n_cols = smaller(kPanelCols, w.cols - col);
@@ -187,7 +194,8 @@ static void linear_int8_pairs(const Int8Block& x, int64_t n, const QuantMatrix& 
     const RowSet second(w, row_bytes, row + kLanes);
     const int64_t next = row + kRows;
     const int64_t n_groups = w.cols / Format::kGroup;
-    Prefetcher weights = weights_after(w, row_bytes, next, row_end, kRows, then, n_groups, n);
+    Prefetcher weights = weights_after(w, row_bytes, next, row_end, kRows, then, n_groups,
+                                       is_dense(kRows * row_bytes, n_groups, n));
     Prefetcher scales = scales_after(w, next, row_end, kRows, n_panels);
     F32 totals[kPairTokens<Format>][2] = {};
     for (int64_t col = 0; col < w.cols; col += kPanelCols) {

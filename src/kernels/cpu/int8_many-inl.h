@@ -169,7 +169,7 @@ template <typename Format>
 DSV4_INLINE auto weights_after_panel(const QuantMatrix& w, int64_t, int64_t next, int64_t row_end,
                                      ReadAhead then, int64_t n_steps) {
   return weights_after(w, w.row_bytes(), next, row_end, kPanelRows, then, n_steps,
-                       kTileTokens<Format>);
+                       /*again=*/false);
 }
 
 // Up to kManyTokens tokens: panel by panel. Sums of a panel are kept together while the columns

@@ -24,31 +24,34 @@ DSV4_INLINE Int8Block tokens_from(const Int8Block& x, int64_t token) {
 // processor does not foresee, and asking for much at once makes it wait.
 struct Prefetcher {
   const std::byte* next;
-  int64_t step;   // bytes, 0 where nothing comes
-  bool is_dense;  // so little is done meanwhile that the processor forgets some
+  int64_t step;  // bytes, 0 where nothing comes
+  bool again;    // each line is asked for more than once
 
   DSV4_INLINE_MEMBER void advance() {
     const std::byte* line = next - (reinterpret_cast<uintptr_t>(next) & 63);
     next += step;
     for (; line < next; line += 64) {
       __builtin_prefetch(line);
-      if (is_dense) fetch_again(line, kFetchAgain);
+      if (again) fetch_again(line, kFetchAgain);
     }
   }
 };
 
-constexpr int64_t kDenseStep = 136;  // bytes for each token; found by trying
+// Whether so little is done with so many bytes of groups of columns that the processor forgets what
+// it is asked for. The limit, in bytes for each token, was found by trying.
+DSV4_INLINE bool is_dense(int64_t bytes, int64_t n_groups, int64_t n_tokens) {
+  constexpr int64_t kDense = 136;
+  return bytes >= kDense * n_groups * n_tokens;
+}
 
-// Up to n_rows rows of weights from `row` on, or what is read after row_end, in n_steps steps of
-// so many tokens.
+// Up to n_rows rows of weights from `row` on, or what is read after row_end, in n_steps steps.
 DSV4_INLINE Prefetcher weights_after(const QuantMatrix& w, int64_t row_bytes, int64_t row,
                                      int64_t row_end, int64_t n_rows, ReadAhead then,
-                                     int64_t n_steps, int64_t n_tokens) {
+                                     int64_t n_steps, bool again) {
   const bool more = row < row_end;
   const int64_t bytes = more ? smaller(n_rows, row_end - row) * row_bytes
                              : smaller(n_rows, then.rows) * then.row_bytes;
-  const int64_t step = (bytes + n_steps - 1) / n_steps;
-  return {more ? w.data + row * row_bytes : then.data, step, step >= kDenseStep * n_tokens};
+  return {more ? w.data + row * row_bytes : then.data, (bytes + n_steps - 1) / n_steps, again};
 }
 
 // The scales of these rows, where each row has its own, side by side, in another tensor.
