@@ -31,7 +31,7 @@ TEST(ProductSeconds, are_as_measured_where_computing_takes_them) {
 }
 
 TEST(ProductSeconds, follow_memory_where_they_wait_for_it) {
-  EXPECT_NEAR(seconds(1, 100e9), 1.0625 / 0.88 / 100e9 * 1e12, 1e-9);
+  EXPECT_NEAR(seconds(1, 100e9), 1.0625 / 0.9 / 100e9 * 1e12, 1e-9);
   EXPECT_NEAR(seconds(1, 50e9), 2 * seconds(1, 100e9), 1e-9);
   EXPECT_NEAR(seconds(16, 25e9), 4 * seconds(1, 100e9), 1e-9) << "slow memory makes more wait";
   // Faster memory helps until computing takes longer: 1 ps + 1 ps a token.

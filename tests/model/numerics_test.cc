@@ -90,7 +90,7 @@ TEST_P(NumericsOf, fast_is_about_as_near_to_exact_as_official_is) {
     RecordProperty(what, fmt::format("{:.3g}", rms));
   }
   // All of mini's difference comes from the storage of entries, which both round alike: two draws
-  // of one noise, here 0.107 and 0.097.
+  // of one noise, here 0.107 and 0.095.
   EXPECT_LE(native, mini ? 1.25 * official : official);
   EXPECT_LT(bf16, native);
   EXPECT_GT(native, 1e-3) << "entries were not stored in FP8";
