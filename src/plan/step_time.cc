@@ -51,7 +51,7 @@ struct TimePerWeight {
 // follows from its growth with more tokens.
 std::vector<TimePerWeight> times_at(const std::vector<ProductRate>& rates, double bytes_per_weight,
                                     double read) {
-  constexpr double kReadable = 0.9;  // of the read rate, by the steps of a model
+  constexpr double kReadable = 0.9;   // of the read rate, by the steps of a model
   constexpr double kComputes = 1.15;  // times the wait for memory: certainly not memory
   const auto wait = [&](double rate) { return bytes_per_weight / (kReadable * rate); };
   std::vector<TimePerWeight> times;
