@@ -20,11 +20,14 @@ LayerLayout layer_layout(const ModelConfig& config, int64_t ratio, KvStorage sto
           index_key_format(storage, config.index_head_dim)};
 }
 
+// Counted up when a numerics gives other bits than before, so that old states are not mixed in.
+constexpr uint64_t kNumericsRevision = 1;
+
 // Binds snapshots to the geometry, the numerics and the weights (a sample of the embedding and of
 // the output matrix: reading all weights would take minutes).
 uint64_t fingerprint(const ModelConfig& config, Numerics numerics, const ModelWeights& weights) {
   const std::string geometry = config_to_json(config);
-  uint64_t hash = XXH3_64bits(geometry.data(), geometry.size());
+  uint64_t hash = XXH3_64bits_withSeed(geometry.data(), geometry.size(), kNumericsRevision);
   for (const QuantMatrix* matrix : {&weights.embed, &weights.output}) {
     const auto n = static_cast<size_t>(std::min<int64_t>(matrix->rows, 16) * matrix->row_bytes());
     hash = XXH3_64bits_withSeed(matrix->data, n, hash);

@@ -25,13 +25,20 @@ void decode_bf16(const std::byte* data, int64_t n, float* values) {
   }
 }
 
+// What the model was trained to store had been BF16 before.
+void round_to_bf16(const float* values, int64_t n, float* rounded) {
+  for (int64_t i = 0; i < n; ++i) rounded[i] = dsv4::round_to_bf16(values[i]);
+}
+
 void encode_fp8(const float* values, int64_t n, std::byte* codes, std::byte* scales) {
   for (int64_t begin = 0; begin < n; begin += kFp8EntryBlock) {
-    const int64_t end = std::min(n, begin + kFp8EntryBlock);
-    const float scale = fp8_block_scale(values + begin, end - begin);
+    const int64_t count = std::min(n - begin, kFp8EntryBlock);
+    float block[kFp8EntryBlock];
+    round_to_bf16(values + begin, count, block);
+    const float scale = fp8_block_scale(block, count);
     *scales++ = static_cast<std::byte>(power_of_two_to_e8m0(scale));
-    for (int64_t i = begin; i < end; ++i) {
-      codes[i] = static_cast<std::byte>(float_to_e4m3(values[i] / scale));
+    for (int64_t i = 0; i < count; ++i) {
+      codes[begin + i] = static_cast<std::byte>(float_to_e4m3(block[i] / scale));
     }
   }
 }
@@ -46,11 +53,14 @@ void decode_fp8(const std::byte* codes, const std::byte* scales, int64_t n, floa
 void encode_fp4(const float* values, int64_t n, std::byte* codes, std::byte* scales) {
   std::fill_n(codes, n_blocks(n, 2), std::byte{0});
   for (int64_t begin = 0; begin < n; begin += kFp4EntryBlock) {
-    const int64_t end = std::min(n, begin + kFp4EntryBlock);
-    const float scale = fp4_block_scale(values + begin, end - begin);
+    const int64_t count = std::min(n - begin, kFp4EntryBlock);
+    float block[kFp4EntryBlock];
+    round_to_bf16(values + begin, count, block);
+    const float scale = fp4_block_scale(block, count);
     *scales++ = static_cast<std::byte>(power_of_two_to_e8m0(scale));
-    for (int64_t i = begin; i < end; ++i) {
-      codes[i / 2] |= static_cast<std::byte>(float_to_e2m1(values[i] / scale) << i % 2 * 4);
+    for (int64_t i = 0; i < count; ++i) {
+      const auto code = static_cast<std::byte>(float_to_e2m1(block[i] / scale) << i % 2 * 4);
+      codes[(begin + i) / 2] |= code;
     }
   }
 }

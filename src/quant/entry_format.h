@@ -1,6 +1,6 @@
 // How a row of a sequence's state is stored: a key/value entry of attention, or an index key.
-// Encoding rounds as fp8_round_trip(block 64), fp4_round_trip and round_to_bf16 do; decoding is
-// exact.
+// Encoding rounds to BF16, since what models are trained to store was BF16 before, then as
+// fp8_round_trip(block 64) and fp4_round_trip do; decoding is exact.
 #pragma once
 
 #include <cstddef>

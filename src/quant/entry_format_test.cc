@@ -43,13 +43,10 @@ std::vector<float> random_values(uint64_t seed, int64_t n) {
   return values;
 }
 
-// What an entry becomes by the simulated storage of official numerics.
+// What an entry becomes by the simulated storage of official numerics, where it was BF16 before.
 std::vector<float> round_trip(const EntryFormat& format, std::vector<float> values) {
-  const int64_t n_bf16 = format.type == EntryType::kBf16  ? format.width
-                         : format.type == EntryType::kFP8 ? format.width - format.n_fp8
-                                                          : 0;
-  for (int64_t i = format.width - n_bf16; i < format.width; ++i) {
-    values[static_cast<size_t>(i)] = round_to_bf16(values[static_cast<size_t>(i)]);
+  if (format.type != EntryType::kF32) {
+    for (float& value : values) value = round_to_bf16(value);
   }
   if (format.type == EntryType::kFP8) fp8_round_trip(values.data(), format.n_fp8, 64);
   if (format.type == EntryType::kFP4) fp4_round_trip(values.data(), format.width);
