@@ -12,6 +12,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -56,8 +57,7 @@ void run_kernels(const BenchArgs& args, ThreadPool& pool, RoofMeter& meter, cons
   }
 }
 
-void run_model(const BenchArgs& args, RoofMeter& meter, const AddRow& add) {
-  LoadedModel model(args.model);
+void run_model(const BenchArgs& args, LoadedModel& model, RoofMeter& meter, const AddRow& add) {
   if (model->experts() == nullptr) {  // else what may be in memory is read as it is needed
     for (const MappedFile& file : model->checkpoint().files()) file.populate();
   }
@@ -80,12 +80,14 @@ void measure(BenchArgs args, const AddRow& add) {
   args.model.threads = pool.n_threads();
   const Isa isa = parse_isa(args.model.isa);
   args.model.isa = isa_name(isa);
+  std::optional<LoadedModel> model;
+  if (!args.model.path.empty()) model.emplace(args.model);  // or fails before it measures
   RoofMeter meter(pool, isa);
   add(roofs_row(args, meter.measure()));
-  if (args.model.path.empty()) {
-    run_kernels(args, pool, meter, add);
+  if (model) {
+    run_model(args, *model, meter, add);
   } else {
-    run_model(args, meter, add);
+    run_kernels(args, pool, meter, add);
   }
 }
 

@@ -160,6 +160,7 @@ grep -q "routed experts" "$work/out" || fail "bench: no breakdown"
 grep -q ">prefill<" "$work/roofline.svg" || fail "bench --svg: no prefill"
 echo '{"x": 1}' >"$work/no-run.jsonl"
 one_line_error "rows that are none" 1 "no-run.jsonl: line 1" "$dsv4" bench --replay "$work/no-run.jsonl"
+one_line_error "bench without a model, before it measures" 1 "no-model: cannot open" "$dsv4" bench -m "$work/no-model"
 
 # --- bench serve, with what a run printed; its requests are tested in src/bench
 cat >"$work/serve.jsonl" <<'END'
