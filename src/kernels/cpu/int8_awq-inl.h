@@ -58,7 +58,7 @@ struct AwqLines {
   template <bool kIsDense>
   DSV4_INLINE_MEMBER void fetch(const std::byte* line) const {
     __builtin_prefetch(line, 0, 2);
-    if constexpr (kIsDense) fetch_again<2>(line, kAwqAgain * stride);
+    if constexpr (kIsDense && kLanes == 16) __builtin_prefetch(line - kAwqAgain * stride, 0, 2);
   }
 };
 

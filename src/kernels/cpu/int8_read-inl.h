@@ -32,16 +32,17 @@ struct Prefetcher {
     next += step;
     for (; line < next; line += 64) {
       __builtin_prefetch(line);
-      if (again) fetch_again(line, kFetchAgain);
+      if (again) fetch_again(line);
     }
   }
 };
 
 // Whether so little is done with so many bytes of groups of columns that the processor forgets what
-// it is asked for. The limit, in bytes for each token, was found by trying.
+// it is asked for, which takes wide registers. The limit, in bytes for each token, was found by
+// trying.
 DSV4_INLINE bool is_dense(int64_t bytes, int64_t n_groups, int64_t n_tokens) {
   constexpr int64_t kDense = 136;
-  return bytes >= kDense * n_groups * n_tokens;
+  return kLanes == 16 && bytes >= kDense * n_groups * n_tokens;
 }
 
 // Up to n_rows rows of weights from `row` on, or what is read after row_end, in n_steps steps.

@@ -66,7 +66,7 @@ static void multiply_few(const float* x, int64_t x_stride, int64_t n, const Quan
       for (int64_t byte = 0; byte < n_next * kGroup * kBytes; byte += 64) {
         const std::byte* line = next + k * n_next * kBytes + byte;
         __builtin_prefetch(line);
-        fetch_again(line, kFetchAgain);
+        fetch_again(line);
       }
 #pragma GCC unroll 4
       for (int part = 0; part < kParts; ++part) {
