@@ -122,8 +122,9 @@ size_t draw(size_t n, double total, const Weight& weight, double random) {
   double left = random * total;
   size_t last_possible = 0;
   for (size_t i = 0; i < n; ++i) {
-    if (weight(i) > 0) last_possible = i;
-    left -= weight(i);
+    const double part = weight(i);
+    if (part > 0) last_possible = i;
+    left -= part;
     if (left < 0) break;
   }
   return last_possible;  // of the last one where the sum was rounded

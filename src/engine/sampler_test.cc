@@ -152,6 +152,16 @@ TEST(Sampler, reports_log_probabilities_of_the_model) {
   EXPECT_EQ(token.top[1].id, 3);
 }
 
+TEST(Sampler, reports_as_many_as_are_asked_for_however_improbable) {
+  const std::vector<float> logits = {-300, 0, -9, -20, -1, -100};
+  const std::vector<int32_t> by_probability = {1, 4, 2, 3, 5, 0};
+  for (const int64_t n : {1, 2, 3, 5, 6, 20}) {
+    const SampledToken token = Sampler().sample(logits, {.temperature = 0, .n_logprobs = n}, {}, 0);
+    ASSERT_EQ(std::ssize(token.top), std::min<int64_t>(n, 6));
+    for (size_t i = 0; i < token.top.size(); ++i) EXPECT_EQ(token.top[i].id, by_probability[i]);
+  }
+}
+
 TEST(Sampler, survives_broken_logits) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   const float inf = std::numeric_limits<float>::infinity();

@@ -9,9 +9,9 @@ namespace dsv4 {
 // The largest number of x; -infinity where none is larger.
 float largest_of(std::span<const float> x);
 
-// Of logits: the probability of token i is weights[i] / total, weights within 2 units of the last
-// place. What is not a number counts as -infinity. Where the largest logit is infinite (a broken
-// model), those that equal it share all probability.
+// Of logits: the probability of token i is weights[i] / total, weights within 1e-5 of their size, 0
+// below e^-87 of the largest. What is not a number counts as -infinity. Where the largest logit is
+// infinite (a broken model), those that equal it share all probability.
 struct Softmax {
   std::vector<float> weights;
   double total = 0;

@@ -25,16 +25,11 @@ void decode_bf16(const std::byte* data, int64_t n, float* values) {
   }
 }
 
-// What the model was trained to store had been BF16 before.
-void round_to_bf16(const float* values, int64_t n, float* rounded) {
-  for (int64_t i = 0; i < n; ++i) rounded[i] = dsv4::round_to_bf16(values[i]);
-}
-
 void encode_fp8(const float* values, int64_t n, std::byte* codes, std::byte* scales) {
   for (int64_t begin = 0; begin < n; begin += kFp8EntryBlock) {
     const int64_t count = std::min(n - begin, kFp8EntryBlock);
     float block[kFp8EntryBlock];
-    round_to_bf16(values + begin, count, block);
+    std::transform(values + begin, values + begin + count, block, round_to_bf16);
     const float scale = fp8_block_scale(block, count);
     *scales++ = static_cast<std::byte>(power_of_two_to_e8m0(scale));
     for (int64_t i = 0; i < count; ++i) {
@@ -55,7 +50,7 @@ void encode_fp4(const float* values, int64_t n, std::byte* codes, std::byte* sca
   for (int64_t begin = 0; begin < n; begin += kFp4EntryBlock) {
     const int64_t count = std::min(n - begin, kFp4EntryBlock);
     float block[kFp4EntryBlock];
-    round_to_bf16(values + begin, count, block);
+    std::transform(values + begin, values + begin + count, block, round_to_bf16);
     const float scale = fp4_block_scale(block, count);
     *scales++ = static_cast<std::byte>(power_of_two_to_e8m0(scale));
     for (int64_t i = 0; i < count; ++i) {

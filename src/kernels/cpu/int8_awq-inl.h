@@ -47,18 +47,9 @@ struct AwqLines {
   int64_t stride;
   int64_t last;  // byte of a column that may lie in a line that no other part asks for, or 0
 
-  template <bool kIsDense>
   DSV4_INLINE_MEMBER void prefetch(int64_t col) const {
-    const std::byte* line = at + col * stride;
-    fetch<kIsDense>(line);
-    if (last > 0) fetch<kIsDense>(line + last);
-  }
-
- private:
-  template <bool kIsDense>
-  DSV4_INLINE_MEMBER void fetch(const std::byte* line) const {
-    __builtin_prefetch(line, 0, 2);
-    if constexpr (kIsDense && kLanes == 16) __builtin_prefetch(line - kAwqAgain * stride, 0, 2);
+    __builtin_prefetch(at + col * stride, 0, 2);
+    if (last > 0) __builtin_prefetch(at + col * stride + last, 0, 2);
   }
 };
 
@@ -106,7 +97,10 @@ DSV4_INLINE void multiply_awq_group(const Int8Block& x, const AwqRowSet* sets, i
 #pragma GCC unroll 4
   for (int64_t k = 0; k < AwqPanel::kGroup; k += kAwqCols) {
 #pragma GCC unroll 8
-    for (int64_t c = k; c < k + kAwqCols; ++c) ahead.prefetch<true>(c);
+    for (int64_t c = k; c < k + kAwqCols; ++c) {
+      ahead.prefetch(c);
+      if constexpr (kLanes == 16) ahead.prefetch(c - kAwqAgain);  // as fetch_again() does
+    }
 #pragma GCC unroll 2
     for (int s = 0; s < kSets; ++s) {
       U32 quads[2][kAwqVectors];
@@ -192,7 +186,7 @@ struct AwqGroup {
 #pragma GCC unroll 4
     for (int64_t k = 0; k < AwqPanel::kGroup; k += kAwqCols) {
 #pragma GCC unroll 8
-      for (int64_t c = k; c < k + kAwqCols; ++c) ahead.prefetch<false>(c);
+      for (int64_t c = k; c < k + kAwqCols; ++c) ahead.prefetch(c);
       rows.unpack(col + k, quads[k / kAwqCols]);
     }
   }
